@@ -1,0 +1,1 @@
+"""What would distract from a chapter: data, training, counting, drawing."""

@@ -1,0 +1,77 @@
+"""The networks, out of the notebooks that teach them.
+
+A chapter tags the cells that define its network `export`. `load("02_unet")` runs
+those cells, and no others, as the module `helpers.chapters.02_unet`. Python's own
+import does the work, so the module runs once, classes know their source, and
+worker processes find a network that is sent to them.
+"""
+
+import importlib
+import json
+import sys
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+__path__ = []  # lets Python look for helpers.chapters.<name>: see ChapterFinder
+
+
+def load(name):
+    """Return the module made of the `export` cells of notebooks/<name>.ipynb."""
+    names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    if name not in names:
+        raise ValueError(f"no chapter {name!r}; there are: {', '.join(names)}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def export_source(path):
+    """Return the joined source of the cells of a notebook tagged `export`."""
+    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    exported = [
+        f"# {Path(path).stem}, cell {number}\n{''.join(cell['source'])}\n"
+        for number, cell in enumerate(cells, start=1)
+        if cell["cell_type"] == "code"
+        and "export" in cell["metadata"].get("tags", [])
+    ]
+    return "\n\n".join(exported)
+
+
+class ChapterLoader(InspectLoader):
+    """Hands Python a chapter's code, and tracebacks the chapter's lines."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def get_source(self, fullname):
+        """Return the source that the module is made of."""
+        source = export_source(self.path)
+        if not source:
+            raise ValueError(f"{self.path} has no cell tagged export: nothing to load")
+        return source
+
+    def exec_module(self, module):
+        """Run the chapter's exported cells in `module`."""
+        source = self.get_source(module.__name__)
+        # One compilation: cell by cell, tracebacks would show the wrong lines.
+        exec(compile(source, module.__spec__.origin, "exec"), module.__dict__)
+
+
+class ChapterFinder(MetaPathFinder):
+    """Finds helpers.chapters.<name> in notebooks/<name>.ipynb."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        """Return how to import `fullname`, or None if it is no chapter."""
+        parent, _, name = fullname.rpartition(".")
+        notebook = NOTEBOOKS / f"{name}.ipynb"
+        if parent != __name__ or not notebook.is_file():
+            return None
+        # Not the file's own name: a traceback would show the file's JSON lines.
+        origin = f"{notebook}:export"
+        spec = ModuleSpec(fullname, ChapterLoader(notebook), origin=origin)
+        spec.has_location = True
+        return spec
+
+
+sys.meta_path.append(ChapterFinder())

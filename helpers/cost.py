@@ -1,0 +1,163 @@
+"""What a network costs: parameters, multiply-accumulates, memory and time.
+
+One multiply-accumulate is 1 MAC; FLOPs are twice as many. MACs are those of
+convolutions, transposed convolutions and linear layers, which is what a count by hand
+gives too; normalisation, activation and pooling are left out.
+"""
+
+import copy
+import logging
+import statistics
+import time
+import warnings
+
+import torch
+import torchinfo
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.shapes import evaluating, on_meta
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from fvcore.nn import FlopCountAnalysis
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+MULTIPLYING = ("conv", "linear", "addmm", "matmul", "bmm", "einsum")  # fvcore's names
+
+
+def params(net: nn.Module) -> int:
+    """Number of trainable parameters; one that is shared counts once."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def macs(net: nn.Module, *input_shape: int) -> int:
+    """Multiply-accumulates of one forward pass, counted by fvcore.
+
+    The network runs once, in evaluation mode, on zeros of `input_shape` (batch first,
+    and counted in full: a batch of 2 costs twice).
+    """
+    log = logging.getLogger("torch.jit._trace")
+    level = log.level
+    with evaluating(net), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        try:
+            analysis = FlopCountAnalysis(net, torch.zeros(input_shape))
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            counted = analysis.tracer_warnings("none").by_operator()
+        finally:
+            log.setLevel(level)
+    return int(sum(counted[name] for name in MULTIPLYING))
+
+
+def counters(net: nn.Module, *input_shape: int) -> dict[str, int]:
+    """MACs as three tools count them, side by side.
+
+    "fvcore" is `macs`. "torch" is torch.utils.flop_counter, which counts 2 per MAC, on
+    tensors without numbers. "torchinfo" adds biases and normalisation, and counts
+    a transposed convolution stride x stride times too often.
+    """
+    twin, x = on_meta(net, *input_shape)
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        twin(x)
+    summary = torchinfo.summary(net, input_data=torch.zeros(input_shape), verbose=0)
+    return {
+        "fvcore": macs(net, *input_shape),
+        "torch": counter.get_total_flops() // 2,
+        "torchinfo": int(summary.total_mult_adds),
+    }
+
+
+def activation_memory(net: nn.Module, *input_shape: int, training: bool = False) -> int:
+    """Bytes of feature maps, float32, at the fullest moment; without the parameters.
+
+    Training: everything that the forward pass keeps for the backward pass. Inference:
+    the peak of what is alive at the same time, the input included. Nothing is
+    computed, and scratch space inside an operation is not counted.
+    """
+    if training:
+        return _kept_for_backward(net, *input_shape)
+    with FakeTensorMode(allow_non_fake_inputs=False):
+        twin = _empty_copy(net).eval()
+        tracker = MemTracker()
+        tracker.track_external(twin)
+        with tracker, torch.no_grad():
+            twin(torch.empty(input_shape))
+        peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
+    own = sum(_bytes(t) for t in _unique([*twin.parameters(), *twin.buffers()]))
+    return int(peak["Total"]) - own
+
+
+def seconds(
+    net: nn.Module, *input_shape: int, training: bool = False, repeats: int = 5
+) -> float:
+    """Median time of a step, in seconds, after one step to warm up.
+
+    A step is a forward pass without gradients or, for `training`, forward and backward.
+    It depends on the machine and on torch.get_num_threads(): say both.
+    """
+    net = copy.deepcopy(net).train(training)  # its statistics and gradients change
+    x, times = torch.randn(input_shape), []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        with torch.set_grad_enabled(training):
+            y = net(x)
+            if training:
+                y = y if isinstance(y, tuple | list) else [y]
+                sum(part.mean() for part in y).backward()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def card(net: nn.Module, *input_shape: int) -> dict:
+    """All of it for `figures.cost_card`; memory in bytes, times in seconds."""
+    return {
+        "input": input_shape,
+        "params": params(net),
+        "macs": macs(net, *input_shape),
+        "memory": activation_memory(net, *input_shape),
+        "memory_training": activation_memory(net, *input_shape, training=True),
+        "seconds": seconds(net, *input_shape),
+        "seconds_training": seconds(net, *input_shape, training=True),
+    }
+
+
+def _kept_for_backward(net, *input_shape) -> int:
+    twin, x = on_meta(net, *input_shape)
+    own = {_storage(t) for t in [*twin.parameters(), *twin.buffers()]}
+    kept = {}
+
+    def keep(tensor):
+        if _storage(tensor) not in own:
+            kept[_storage(tensor)] = tensor
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.device("meta"):
+        y = twin.train()(x)
+    del y
+    return sum(_bytes(tensor) for tensor in kept.values())
+
+
+def _empty_copy(net) -> nn.Module:
+    """A copy made of fake tensors, when called inside FakeTensorMode."""
+    empty = {}
+    for p in net.parameters():
+        empty[id(p)] = nn.Parameter(torch.empty(p.shape, dtype=p.dtype))
+    for b in net.buffers():
+        empty[id(b)] = torch.empty(b.shape, dtype=b.dtype)
+    return copy.deepcopy(net, empty)
+
+
+def _unique(tensors):
+    return {_storage(t): t for t in tensors}.values()
+
+
+def _storage(tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _bytes(tensor) -> int:
+    return tensor.untyped_storage().nbytes()

@@ -1,0 +1,311 @@
+"""The book's data: surfaces with exact masks, and coins that touch.
+
+Every function is deterministic: the same arguments give the same bytes. All data of
+the book is a map-style data set of `(image, mask)` pairs: image float32 (C, H, W) in
+0..1, mask float32 (1, H, W) of 0 and 1. The train, validation and test splits never
+share a pixel of a photograph.
+"""
+
+import functools
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage import data as photographs
+from skimage import filters, measure, segmentation
+from torch.utils.data import TensorDataset
+
+from helpers.folders import ImageMaskFolder, MVTecAD
+
+__all__ = [
+    "DEFECTS", "PHOTOGRAPHS", "PROCEDURAL", "SPLITS", "ImageMaskFolder", "MVTecAD",
+    "lattices", "scene", "surfaces", "touching_coins",
+]  # fmt: skip
+
+PHOTOGRAPHS = ("brick", "gravel", "grass")
+PROCEDURAL = ("fabric", "metal", "stone")
+DEFECTS = ("scratch", "crack", "stain")
+# Which rows of a 512 px photograph each split may use.
+SPLITS = {
+    "train": slice(0, 256),
+    "validation": slice(256, 384),
+    "test": slice(384, 512),
+}
+PATCH = 72  # side of the square in which one defect is drawn, in pixels
+
+
+def surfaces(
+    n,
+    size=64,
+    seed=0,
+    split="train",
+    textures=PHOTOGRAPHS + PROCEDURAL,
+    defects=DEFECTS,
+):
+    """Textured surfaces with defects, and the exact masks of the defects.
+
+    Half of the textures are photographs (brick, gravel, grass), half are procedural
+    (fabric, metal, stone). An image has 1.5 defects per 64 x 64 px on average, so that
+    about one small image in five has none, and some 4 % of all pixels are defects.
+
+    Returns a TensorDataset of images (n, 3, size, size) and masks (n, 1, size, size),
+    float32. Raises ValueError for an unknown split, texture or defect.
+    """
+    _check("texture", textures, PHOTOGRAPHS + PROCEDURAL)
+    _check("defect", defects, DEFECTS)
+    rng = _generator(seed, split, n, size)
+    pairs = [
+        _surface((size, size), split, rng.choice(textures), defects, rng)
+        for _ in range(n)
+    ]
+    return _tensors(*zip(*pairs, strict=True))
+
+
+def scene(seed=0, size=512):
+    """The book's large picture: a board of four surfaces, with defects here and there.
+
+    Brick, gravel, grass and fabric fill a band each, all of the test split. Returns
+    image (3, size, size) and mask (1, size, size), float32.
+    """
+    rng = _generator(seed, "test", size)
+    bands = [
+        _surface((size // 4, size), "test", name, DEFECTS, rng, density=0.5)
+        for name in ("brick", "gravel", "grass", "fabric")
+    ]
+    image, mask = (np.concatenate(part, -2) for part in zip(*bands, strict=True))
+    return torch.from_numpy(image), torch.from_numpy(mask)
+
+
+def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
+    """Lattices of dots with one dot missing; the mask is the dot that is not there.
+
+    No pixel of the gap differs from background: only its surroundings tell. `period`
+    is the range of distances between dots, in pixels. Shapes as in `surfaces`.
+    """
+    rng = _generator(seed, split, n, size)
+    return _tensors(*zip(*(_lattice(size, period, rng) for _ in range(n)), strict=True))
+
+
+def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
+    """Photographed coins, cut out and placed so that they touch.
+
+    Returns a TensorDataset of images (n, 1, size, size), float32 in 0..1, and instance
+    maps (n, 1, size, size), int64: 0 is background, 1, 2, ... are the coins, 5 to 9
+    of them. Each split has its own of the photograph's 24 coins. `shrink` divides the
+    photograph's resolution.
+    """
+    rng = _generator(seed, split, n, size)
+    remainders = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
+    coins = [coin for i, coin in enumerate(_coins(shrink)) if i % 4 in remainders]
+    return _tensors(
+        *zip(*(_pile(size, count, coins, rng) for _ in range(n)), strict=True)
+    )
+
+
+# --- surfaces ---------------------------------------------------------------------
+
+
+def _surface(shape, split, texture, defects, rng, density=1.5):
+    """One coloured, lit, noisy surface (3, H, W) and its mask (1, H, W).
+
+    `density` is the mean number of defects in 64 x 64 pixels.
+    """
+    relief = _texture(texture, shape, split, rng)
+    colour = rng.uniform(0.3, 0.7) + rng.uniform(-0.08, 0.08, (3, 1, 1))
+    image = colour * (1 + rng.uniform(0.06, 0.16) * relief)
+    mask = np.zeros(shape, bool)
+    for _ in range(rng.poisson(density * shape[0] * shape[1] / 64**2)):
+        cover, added = _defect(rng.choice(defects), rng)
+        cover = _place(cover, shape, rng)
+        image += cover * added
+        mask |= cover > 0.5
+    image *= _light(shape, rng)
+    image += rng.normal(0, 0.02, image.shape)
+    return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
+
+
+def _light(shape, rng):
+    """Light that falls off to one side: (H, W), 1 in the middle."""
+    y, x = (np.linspace(-1, 1, side) for side in shape)
+    return 1 + np.add.outer(rng.uniform(-0.15, 0.15) * y, rng.uniform(-0.15, 0.15) * x)
+
+
+def _texture(name, shape, split, rng):
+    """A relief (H, W) of mean about 0 and standard deviation about 1."""
+    if name in PHOTOGRAPHS:
+        zoom = 1 if max(shape) > 128 else int(rng.integers(1, 3))
+        return _crop(_photograph(name, split, zoom), shape, rng)
+    y, x = np.mgrid[: shape[0], : shape[1]] + rng.uniform(0, 20, (2, 1, 1))
+    noise = rng.normal(size=shape)
+    if name == "fabric":
+        warp, weft = 2 * np.pi / rng.uniform(4, 7, 2)
+        over = np.sin(weft * y) > 0
+        return np.sin(warp * x) * over + np.sin(weft * y) + 0.3 * noise
+    if name == "metal":
+        grain = (0.6, rng.uniform(8, 16))[:: rng.choice([-1, 1])]
+        return _standard(ndimage.gaussian_filter(noise, grain))
+    scales = (ndimage.gaussian_filter(noise, sigma) for sigma in (1, 2.5, 6))
+    return _standard(sum(_standard(scale) for scale in scales))
+
+
+@functools.cache
+def _photograph(name, split, zoom):
+    """The split's rows of a photograph, standardised, at 1/zoom of its resolution."""
+    grey = getattr(photographs, name)()[SPLITS[split]].astype(float)
+    return _standard(measure.block_reduce(grey, zoom, np.mean))
+
+
+def _crop(picture, shape, rng):
+    """A random crop, mirrored where the picture is too small, perhaps turned over."""
+    short = [(0, max(0, want - have)) for want, have in zip(shape, picture.shape)]
+    picture = np.pad(picture, short, mode="reflect")
+    top, left = (rng.integers(h - w + 1) for h, w in zip(picture.shape, shape))
+    crop = picture[top : top + shape[0], left : left + shape[1]]
+    return crop[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
+
+
+def _defect(kind, rng):
+    """Coverage (PATCH, PATCH) in 0..1 of one defect, and what it adds to the image."""
+    strength = rng.uniform(0.2, 0.4)
+    if kind == "scratch":
+        return _stroke(_bent_line(rng), rng.uniform(2, 3.5)), strength
+    if kind == "crack":
+        return _stroke(_jagged_line(rng), rng.uniform(2, 3.5)), -strength
+    return _blob(rng), 0.7 * strength * rng.choice([-1, 1], (3, 1, 1))
+
+
+# Points of the plane are complex numbers, x + iy, with the patch's centre at 0.
+_x = np.arange(PATCH, dtype=np.float32) + 0.5 - PATCH / 2
+PLANE = _x[None, :] + 1j * _x[:, None]
+
+
+def _bent_line(rng):
+    """Nine points of a gently bent line through 0."""
+    t = np.linspace(-1, 1, 9)
+    bend = rng.uniform(-8, 8) * (t**2 - 0.5)
+    return (t * rng.uniform(12, 30) + 1j * bend) * np.exp(1j * rng.uniform(0, np.pi))
+
+
+def _jagged_line(rng):
+    """Ten points of a walk about 0 whose direction jumps at every step."""
+    angles = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.6, 10))
+    points = np.cumsum(np.exp(1j * angles) * rng.uniform(3, 5))
+    return points - points.mean()
+
+
+def _stroke(points, width):
+    """Coverage of a line of this width (px) through the points, by exact distances."""
+    distance = np.full(PLANE.shape, np.inf, np.float32)
+    for start, step in zip(points[:-1], np.diff(points)):
+        along = (PLANE - start) / step  # real part: 0 at the start, 1 at the end
+        nearest = along.real.clip(0, 1)
+        distance = np.minimum(distance, abs(along - nearest) * abs(step))
+    return (width / 2 + 0.5 - distance).clip(0, 1)
+
+
+def _blob(rng):
+    """Coverage of a round stain with a wavy outline."""
+    angle = np.angle(PLANE)
+    waves = sum(
+        rng.uniform(-0.5, 0.5) / k * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+        for k in (2, 3, 4, 5)
+    )
+    return (rng.uniform(5, 10) * (1 + waves) + 0.5 - abs(PLANE)).clip(0, 1)
+
+
+def _place(patch, shape, rng):
+    """The patch somewhere on an empty sheet (H, W), its centre inside."""
+    sheet = np.zeros([side + PATCH for side in shape], np.float32)
+    top, left = (rng.integers(side) for side in shape)
+    sheet[top : top + PATCH, left : left + PATCH] = patch
+    half = PATCH // 2
+    return sheet[half:-half, half:-half]
+
+
+def _lattice(size, period, rng):
+    p, radius = rng.uniform(*period), rng.uniform(1.8, 2.6)
+    y, x = np.mgrid[:size, :size] + 0.5
+    centres = np.stack(np.meshgrid(*2 * [np.arange(p / 2, size, p)]), -1).reshape(-1, 2)
+    centres += rng.uniform(-p / 2, p / 2, 2) + rng.normal(0, 0.3, centres.shape)
+    inside = ((centres > 2 * radius) & (centres < size - 2 * radius)).all(1)
+    missing = rng.choice(np.flatnonzero(inside))
+    discs = [(radius + 0.5 - np.hypot(y - cy, x - cx)).clip(0, 1) for cy, cx in centres]
+    mask = discs.pop(missing) > 0.5
+    sign = rng.choice([-1, 1])
+    grey = rng.uniform(0.35, 0.65) + sign * 0.25 * np.max(discs, 0)
+    image = grey + rng.normal(0, 0.03, (3, size, size))
+    return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
+
+
+# --- coins ------------------------------------------------------------------------
+
+
+@functools.cache
+def _coins(shrink):
+    """The 24 coins of the photograph, each cut out: grey (h, w) and mask (h, w)."""
+    grey = photographs.coins()
+    seeds = np.select([grey < 30, grey > 150], [1, 2])
+    filled = segmentation.watershed(filters.sobel(grey), seeds) == 2
+    solid = ndimage.binary_opening(ndimage.binary_fill_holes(filled), iterations=2)
+    coins = measure.regionprops(measure.label(solid), grey / 255)
+    coins.sort(key=lambda coin: coin.area)
+    return [
+        (
+            measure.block_reduce(coin.image_intensity, shrink, np.mean),
+            measure.block_reduce(coin.image, shrink, np.mean) > 0.5,
+        )
+        for coin in coins
+    ]
+
+
+def _pile(size, count, coins, rng):
+    """Grey image and instance map, both (1, size, size), of coins that touch."""
+    shape = (size, size)
+    image = rng.uniform(0.1, 0.3) * _light(shape, rng)
+    instances = np.zeros(shape, np.int64)
+    centres = [np.array([size / 2, size / 2]) + rng.uniform(-size / 8, size / 8, 2)]
+    count = rng.integers(count[0], count[1], endpoint=True)
+    while instances.max() < count:
+        coin = coins[rng.integers(len(coins))]
+        turns = rng.integers(4)
+        grey, mask = (np.rot90(part, turns) for part in coin)
+        start, angle = centres[rng.integers(len(centres))], rng.uniform(0, 2 * np.pi)
+        for distance in range(size):  # away from a placed coin until there is room
+            centre = start + distance * np.array([np.sin(angle), np.cos(angle)])
+            top, left = (centre - np.array(mask.shape) / 2).round().astype(int)
+            place = slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1])
+            if min(top, left) < 0 or instances[place].shape != mask.shape:
+                break  # over the edge: try another coin, another direction
+            if not instances[place][mask].any():
+                instances[place][mask] = instances.max() + 1
+                image[place][mask] = grey[mask]
+                centres.append(centre)
+                break
+    image = image + rng.normal(0, 0.03, shape)
+    return image.clip(0, 1).astype(np.float32)[None], instances[None]
+
+
+# --- small things -----------------------------------------------------------------
+
+
+def _generator(seed, split, *rest):
+    _check("split", [split], tuple(SPLITS))
+    return np.random.default_rng([seed, list(SPLITS).index(split), *rest])
+
+
+def _check(what, names, known):
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"unknown {what} {unknown[0]!r}; choose from {', '.join(known)}"
+        )
+
+
+def _standard(a):
+    return (a - a.mean()) / a.std()
+
+
+def _tensors(images, masks):
+    return TensorDataset(
+        torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
+    )

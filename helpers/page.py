@@ -1,0 +1,121 @@
+"""What a chapter says from its own numbers: sentences, progress, verdicts, run time.
+
+All output is plain Markdown or HTML, so that a chapter reads the same in the book,
+JupyterLab and Colab. Values that other pages of the book quote are glued, in the form
+that MyST-NB's `glue` reads (MyST-NB itself is not needed to run a chapter).
+"""
+
+import html
+import time
+
+import numpy as np
+import psutil
+from IPython.core.formatters import format_display_data
+from IPython.display import HTML, Markdown, display
+
+WORDS = {  # how a verdict begins, its sign, its class in book.css
+    "holds": ("✓", "holds"),
+    "holds only when": ("◐", "when"),
+    "no difference seen here": ("≈", "none"),
+    "does not hold here": ("✗", "fails"),
+}
+
+
+def say(markdown):
+    """Show a Markdown sentence that was made from computed numbers."""
+    display(Markdown(markdown))
+
+
+def glue(name, value, show=False):
+    """Keep a value under a name for other pages of the book; show it here if asked."""
+    bundle, metadata = format_display_data(value)
+    prefix = "" if show else "application/papermill.record/"
+    metadata["scrapbook"] = dict(name=name, mime_prefix=prefix)
+    display({prefix + k: v for k, v in bundle.items()}, raw=True, metadata=metadata)
+
+
+def spread(values, digits=2):
+    """Mean and sample standard deviation as text: '0.68 ± 0.01'."""
+    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
+
+
+# --- verdicts ---------------------------------------------------------------------
+
+
+def separation(better, worse):
+    """How far apart two sets of scores are, in pooled standard deviations.
+
+    `better` and `worse` are paired by seed. Positive when `better` is ahead on average.
+    """
+    pooled = np.sqrt((np.var(better, ddof=1) + np.var(worse, ddof=1)) / 2)
+    return (np.mean(better) - np.mean(worse)) / max(pooled, 1e-12)
+
+
+def word(better, worse):
+    """The verdict on "better beats worse": a word that the scores decide.
+
+    "holds" needs every pair of seeds to agree and two pooled standard deviations; the
+    same the other way round is "does not hold here"; all else is "no difference seen
+    here".
+    """
+    ahead = np.asarray(better) > np.asarray(worse)
+    distance = separation(better, worse)
+    if ahead.all() and distance >= 2:
+        return "holds"
+    if not ahead.any() and distance <= -2:
+        return "does not hold here"
+    return "no difference seen here"
+
+
+def verdict(slug, claim, word, numbers):
+    """Show a trial's outcome, and keep it as `verdict_<slug>` for the ledger of claims.
+
+    `word` is one of WORDS, or begins with one ("holds only when ..."). `numbers` is a
+    sentence of plain text with the figures that decide.
+    """
+    sign, kind = next(v for k, v in reversed(WORDS.items()) if word.startswith(k))
+    word, claim, numbers = (html.escape(text) for text in (word, claim, numbers))
+    box = (
+        f'<div role="group" class="verdict verdict-{kind}" id="verdict_{slug}" '
+        f'aria-label="Verdict: {word}"><p class="verdict-word">'
+        f'<span class="verdict-sign" aria-hidden="true">{sign}</span> {word}</p>'
+        f'<p class="verdict-claim">{claim}</p>'
+        f'<p class="verdict-numbers">{numbers}</p></div>'
+    )
+    glue(f"verdict_{slug}", HTML(box), show=True)
+
+
+# --- progress ---------------------------------------------------------------------
+
+
+class Progress:
+    """A line that is rewritten in place; its last state stays on the page."""
+
+    def __init__(self):
+        self.handle, self.start = display(Markdown("..."), display_id=True), time.time()
+
+    def training(self, history):
+        """For `fit(report=...)`: where one training is."""
+        row = history[-1]
+        self._show(
+            f"step {row['step']}: loss {row['loss']:.3f}, "
+            f"validation IoU {row['iou']:.2f}"
+        )
+
+    def runs(self, done, of):
+        """For `compare(report=...)`: how many trainings have finished."""
+        self._show(f"{done} of {of} trainings finished")
+
+    def _show(self, text):
+        seconds = time.time() - self.start
+        self.handle.update(Markdown(f"{text}, {seconds:.0f} s"))
+
+
+def finish():
+    """Close a chapter: say how long it ran, and keep that for the book's tables."""
+    seconds = time.time() - psutil.Process().create_time()
+    glue("run_seconds", seconds)
+    say(
+        f"This chapter ran in **{seconds:.0f} seconds** on "
+        f"{psutil.cpu_count()} processor cores."
+    )

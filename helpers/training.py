@@ -1,0 +1,295 @@
+"""One training loop, one set of metrics, for every network of the book.
+
+Shapes everywhere: images (N, C, H, W) float32, masks (N, 1, H, W) float32 of 0 and 1,
+logits (N, 1, h, w) where a network without padding has h < H: masks are then cropped
+to the centre, since the border was never predicted.
+"""
+
+import itertools
+import math
+import os
+import time
+from dataclasses import dataclass
+
+import joblib
+import pandas
+import torch
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+
+
+@dataclass
+class Run:
+    """A finished training: the network with its best weights, and how it got there.
+
+    `history` holds one dict per validation: step, loss (mean since the last one), iou
+    (pooled, on the validation set, at threshold 0.5), seconds.
+    """
+
+    net: nn.Module
+    history: list
+    seed: int = 0
+
+
+# --- training ---------------------------------------------------------------------
+
+
+def fit(
+    net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
+    loss=F.binary_cross_entropy_with_logits, augment=None, report=None, checkpoint=None,
+):  # fmt: skip
+    """Train a network; return a Run that holds it with the best weights it had.
+
+    AdamW with a one-cycle learning rate of peak `lr`. Every `every` steps the network
+    is validated, the weights are kept if their IoU is the best so far, `report` (if
+    any) gets the history, and the state is written to the file `checkpoint` (if any),
+    from which a later call with the same arguments goes on to the same result.
+
+    `loss(logits, masks)` and `augment(images, masks)` see one batch. Only the first
+    channel of a mask is scored: others, such as a weight map, are for the loss.
+    Raises FloatingPointError when the loss is not finite, ValueError when the
+    checkpoint belongs to another training.
+    """
+    torch.manual_seed(seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.25
+    )
+    order = RandomSampler(train, num_samples=steps * batch, generator=torch.Generator())
+    order.generator.manual_seed(seed)
+    batches = list(BatchSampler(order, batch, drop_last=True))
+    state = Checkpoint(checkpoint, dict(steps=steps, batch=batch, lr=lr, seed=seed))
+    history, best, done = state.load(net, optimizer, schedule)
+    losses, start = [], time.perf_counter()
+
+    for step in range(done, steps):
+        images, masks = batch_of(train, batches[step])
+        if augment:
+            images, masks = augment(images, masks)
+        net.train()
+        logits = net(images)
+        value = loss(logits, crop_to(masks, logits))
+        if not value.isfinite():
+            raise FloatingPointError(
+                f"the loss is {value.item()} at step {step} (learning rate "
+                f"{schedule.get_last_lr()[0]:.2g}): look for a division by zero or a "
+                "log of zero in the loss, or lower lr"
+            )
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(value.item())
+
+        if (step + 1) % every == 0 or step + 1 == steps:
+            iou = evaluate(net, validation)["iou"]
+            if iou >= max((row["iou"] for row in history), default=0):
+                best = {k: v.clone() for k, v in net.state_dict().items()}
+            seconds = time.perf_counter() - start
+            mean = sum(losses) / len(losses)
+            history.append(dict(step=step + 1, loss=mean, iou=iou, seconds=seconds))
+            losses = []
+            state.save(net, optimizer, schedule, history, best)
+            if report:
+                report(history)
+    net.load_state_dict(best)
+    return Run(net.eval(), history, seed)
+
+
+class Checkpoint:
+    """The whole state of a training in one file, written whole or not at all."""
+
+    def __init__(self, path, settings):
+        self.path, self.settings = path, settings
+
+    def save(self, net, optimizer, schedule, history, best):
+        if not self.path:
+            return
+        parts = dict(net=net, optimizer=optimizer, schedule=schedule)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        state |= dict(history=history, best=best, settings=self.settings)
+        state |= dict(random=torch.get_rng_state())
+        torch.save(state, f"{self.path}.part")
+        os.replace(f"{self.path}.part", self.path)
+
+    def load(self, net, optimizer, schedule):
+        """Fill the three parts from the file; return history, best weights and step."""
+        if not self.path or not os.path.exists(self.path):
+            return [], None, 0
+        state = torch.load(self.path, weights_only=True)
+        if state["settings"] != self.settings:
+            raise ValueError(
+                f"{self.path} belongs to a training with {state['settings']}, this one "
+                f"has {self.settings}: delete the file, or name another one"
+            )
+        net.load_state_dict(state["net"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        return state["history"], state["best"], state["history"][-1]["step"]
+
+
+def start_at(layer, share):
+    """Set the last layer's bias so that an untrained network answers `share`.
+
+    With 4 % foreground a network spends its first steps learning that almost all is
+    background; this tells it at the start. Source: Lin et al., Focal Loss (2017), 4.1.
+    """
+    nn.init.constant_(layer.bias, math.log(share / (1 - share)))
+
+
+def batch_of(dataset, indices):
+    """Stack the items at these indices: images and masks with a batch axis."""
+    images, masks = zip(*(dataset[i] for i in indices), strict=True)
+    return torch.stack(images), torch.stack(masks)
+
+
+def crop_to(masks, logits):
+    """Cut masks (N, C, H, W) to the centre that the logits (N, K, h, w) describe."""
+    (height, width), (h, w) = masks.shape[-2:], logits.shape[-2:]
+    top, left = (height - h) // 2, (width - w) // 2
+    return masks[..., top : top + h, left : left + w]
+
+
+def flips(images, masks):
+    """Turn a batch over at random: left-right, up-down, and across the diagonal.
+
+    One draw for the whole batch, the same for images and masks.
+    """
+    for axes in ([-1], [-2]):
+        if torch.rand(()) < 0.5:
+            images, masks = images.flip(axes), masks.flip(axes)
+    if torch.rand(()) < 0.5:
+        images, masks = images.transpose(-1, -2), masks.transpose(-1, -2)
+    return images, masks
+
+
+def compare(variants, seeds=(0, 1, 2), report=None, **common):
+    """Train every variant with every seed, as many at a time as there are cores.
+
+    `variants` maps a name to arguments of `fit` that are this variant's own, `common`
+    holds the others; `net` is a function that makes a fresh network, called after the
+    seed is set. Every training runs on one thread in a process of its own, so that its
+    result does not depend on the machine's number of cores. `report(done, of)` is
+    called as they finish. Returns a dict from name to Runs in the order of the seeds.
+    """
+    jobs = list(itertools.product(variants, seeds))
+    work = [joblib.delayed(_train)(seed, **common, **variants[n]) for n, seed in jobs]
+    workers = joblib.Parallel(min(joblib.cpu_count(), 8), return_as="generator")
+    runs = {name: [] for name in variants}
+    for done, ((name, _), run) in enumerate(zip(jobs, workers(work), strict=True), 1):
+        runs[name].append(run)
+        if report:
+            report(done, len(jobs))
+    return runs
+
+
+def _train(seed, net, **arguments):
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return fit(net(), seed=seed, **arguments)
+
+
+# --- metrics ----------------------------------------------------------------------
+
+
+def predict(net, dataset):
+    """Logits (N, 1, h, w) and the masks (N, 1, h, w) that belong to them."""
+    net.eval()
+    logits, masks = [], []
+    with torch.no_grad():
+        for images, batch_masks in DataLoader(dataset, batch_size=32):
+            logits.append(net(images))
+            masks.append(crop_to(batch_masks[:, :1], logits[-1]))
+    return torch.cat(logits), torch.cat(masks)
+
+
+def evaluate(net, dataset, threshold=0.5):
+    """All scores of a network on a data set: see `scores`."""
+    return scores(*predict(net, dataset), threshold)
+
+
+def scores(logits, masks, threshold=0.5):
+    """Scores of logits (N, 1, H, W) against masks, where probability > threshold.
+
+    Returns a dict: iou and dice (pooled over all pixels of the set), image_iou (mean
+    over images), boundary_f1 (mean over images), largest_logit.
+    """
+    found = logits.sigmoid() > threshold
+    return dict(
+        iou=iou(found, masks),
+        dice=dice(found, masks),
+        image_iou=iou(found, masks, each=True).mean().item(),
+        boundary_f1=boundary_f1(found, masks),
+        largest_logit=logits.max().item(),
+    )
+
+
+def iou(found, masks, each=False):
+    """Intersection over union of two sets of masks; empty against empty is 1.
+
+    Pooled over the whole set (float), or with `each` one value per image (N,).
+    """
+    both, union = _areas(found, masks, each)
+    value = torch.where(union > 0, both / union.clamp(min=1), 1.0)
+    return value if each else value.item()
+
+
+def dice(found, masks, each=False):
+    """2 x intersection over the sum of both areas (F1 of the pixels); empty is 1."""
+    both, union = _areas(found, masks, each)
+    value = torch.where(union > 0, 2 * both / (both + union).clamp(min=1), 1.0)
+    return value if each else value.item()
+
+
+def _areas(found, masks, each):
+    found, masks = found.bool(), masks.bool()
+    axes = (1, 2, 3) if each else (0, 1, 2, 3)
+    return (found & masks).sum(axes), (found | masks).sum(axes)
+
+
+def boundary_f1(found, masks, tolerance=2):
+    """F1 score of the outlines: the share of each within `tolerance` px of the other.
+
+    Mean over images (float). Two empty masks score 1, one empty mask scores 0. Source:
+    Csurka et al., What is a good evaluation measure for semantic segmentation? (2013).
+    """
+    pairs = zip(found.bool().numpy(), masks.bool().numpy(), strict=True)
+    values = [_outline_f1(a[0], b[0], tolerance) for a, b in pairs]
+    return sum(values) / len(values)
+
+
+def _outline_f1(a, b, tolerance):
+    if not a.any() or not b.any():
+        return float(a.any() == b.any())
+    a, b = (mask & ~ndimage.binary_erosion(mask, border_value=0) for mask in (a, b))
+    precision, recall = (
+        (ndimage.distance_transform_edt(~other)[outline] <= tolerance).mean()
+        for outline, other in ((a, b), (b, a))
+    )
+    return 2 * precision * recall / max(precision + recall, 1e-9)
+
+
+def best_threshold(logits, masks):
+    """The probability threshold with the highest pooled IoU. Use validation data."""
+    candidates = torch.linspace(0.02, 0.98, 49)
+    values = [iou(logits.sigmoid() > t, masks) for t in candidates]
+    return candidates[values.index(max(values))].item()
+
+
+def results(runs, validation, test):
+    """Test scores of `compare`'s runs, thresholds chosen on the validation data.
+
+    Returns a DataFrame, one row per run: variant, seed, the columns of `scores` at the
+    tuned threshold, iou_at_half (at 0.5) and threshold.
+    """
+    rows = []
+    for name, run in ((n, run) for n in runs for run in runs[n]):
+        threshold = best_threshold(*predict(run.net, validation))
+        logits, masks = predict(run.net, test)
+        row = dict(variant=name, seed=run.seed, **scores(logits, masks, threshold))
+        half = iou(logits > 0, masks)
+        rows.append(row | dict(iou_at_half=half, threshold=threshold))
+    return pandas.DataFrame(rows)

@@ -1,0 +1,119 @@
+"""helpers.cost against counts by hand and against real runs."""
+
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import cost
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.b = nn.Conv2d(8, 16, 3, padding=1)
+        self.up = nn.ConvTranspose2d(16, 8, 2, 2)
+        self.head = nn.Conv2d(16, 1, 1)
+
+    def forward(self, x):
+        a = F.relu(self.norm(self.a(x)))
+        b = torch.relu(self.b(F.max_pool2d(a, 2)))
+        return self.head(torch.cat([a, self.up(b)], 1))
+
+
+BY_HAND = (
+    32 * 32 * 8 * 3 * 9  # a: one 3x3x3 window for each output value
+    + 16 * 16 * 16 * 8 * 9  # b, at half the size
+    + 16 * 16 * 16 * 8 * 4  # up: each input value is spread over 2x2 outputs
+    + 32 * 32 * 16  # head
+)
+
+
+def test_parameters_by_hand():
+    a, b, up = 3 * 8 * 9 + 8, 8 * 16 * 9 + 16, 16 * 8 * 4 + 8
+    assert cost.params(Small()) == a + b + up + 2 * 8 + 16 + 1
+    frozen = nn.Linear(2, 2)
+    frozen.weight.requires_grad_(False)
+    assert cost.params(frozen) == 2
+
+
+def test_macs_by_hand_and_by_another_counter(recwarn, caplog):
+    net = Small()
+    with caplog.at_level(logging.WARNING):
+        counts = cost.counters(net, 1, 3, 32, 32)
+    assert counts["fvcore"] == counts["torch"] == BY_HAND
+    assert counts["torchinfo"] > BY_HAND  # biases, and `up` four times
+    assert cost.macs(net, 2, 3, 32, 32) == 2 * BY_HAND
+    assert not recwarn.list and not caplog.records
+    assert net.training and net.norm.num_batches_tracked == 0
+
+
+def test_training_memory_by_hand():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    # kept: the input for the first weights; relu's result once, for itself and the next
+    kept = 10 * 10 + 4 * 8 * 8
+    assert cost.activation_memory(net, 1, 1, 10, 10, training=True) == 4 * kept
+
+
+def test_inference_memory_by_hand():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    # fullest at the relu: its input and its result, with the image still held
+    assert cost.activation_memory(net, 1, 1, 10, 10) == 4 * (100 + 2 * 4 * 8 * 8)
+
+
+def test_training_memory_against_a_real_run():
+    net, kept = Small(), {}
+    own = {t.data_ptr() for t in [*net.parameters(), *net.buffers()]}
+
+    def keep(t):
+        if t.data_ptr() not in own:
+            kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        y = net(torch.rand(2, 3, 32, 32))
+    assert y.shape == (2, 1, 32, 32)
+    expected = sum(kept.values())
+    assert cost.activation_memory(net, 2, 3, 32, 32, training=True) == expected
+
+
+def test_inference_memory_against_a_real_run():
+    """PyTorch's profiler notes each allocation; 5 % for scratch space and alignment."""
+    net = Small().eval()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as run:
+        with torch.no_grad():
+            net(torch.rand(1, 3, 128, 128))
+    events = run.profiler.kineto_results.events()
+    sizes = [e.nbytes() for e in events if e.name() == "[memory]"]
+    alive = peak = 0
+    for size in sizes:
+        alive += size
+        peak = max(peak, alive)
+    predicted = cost.activation_memory(net, 1, 3, 128, 128)
+    assert predicted == pytest.approx(peak, rel=0.05)
+
+
+def test_a_refused_size_raises_the_networks_own_error():
+    class Picky(nn.Conv2d):
+        def forward(self, x):
+            raise ValueError("33 px is not a size I take")
+
+    for training in (False, True):
+        with pytest.raises(ValueError, match="not a size I take"):
+            cost.activation_memory(Picky(1, 1, 1), 1, 1, 33, 33, training=training)
+
+
+def test_card_leaves_the_network_as_it_was():
+    net = Small()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    card = cost.card(net, 1, 3, 32, 32)
+    assert card["macs"] == BY_HAND and card["input"] == (1, 3, 32, 32)
+    assert 0 < card["memory"] < card["memory_training"]
+    assert card["seconds"] > 0 and card["seconds_training"] > 0
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert net.training and all(p.grad is None for p in net.parameters())

@@ -1,0 +1,585 @@
+"""The reader's own folders and MVTec AD: what is read, how split, what is refused.
+
+Every test writes its own small tree of pictures; nothing is downloaded.
+"""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from helpers.folders import ImageMaskFolder, MVTecAD, read_image, read_mask
+
+rng = np.random.default_rng(0)
+PHOTO = rng.integers(60, 200, (12, 20, 3), dtype=np.uint8)
+MASK = np.zeros((12, 20), np.uint8)
+MASK[3:8, 5:12] = 255
+
+
+def save(path, pixels, mode=None, **options):
+    """Write an array (or an image of PIL) as a picture, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(pixels, Image.Image):
+        pixels = Image.fromarray(pixels)
+    (pixels.convert(mode) if mode else pixels).save(path, **options)
+    return path
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+@pytest.fixture
+def own(tmp_path):
+    """images/ with a.png, b.png, c.png, and masks/ with their masks."""
+    for name in "abc":
+        save(tmp_path / "images" / f"{name}.png", PHOTO)
+        save(tmp_path / "masks" / f"{name}.png", MASK)
+    return tmp_path
+
+
+def folder(own, **options):
+    return ImageMaskFolder(own / "images", own / "masks", **options)
+
+
+def refusal(make, error=ValueError, *args, **options):
+    """The message of the error that making (or reading) something must raise."""
+    with pytest.raises(error) as caught:
+        make(*args, **options)
+    return str(caught.value)
+
+
+def must_say(message, *parts):
+    for part in parts:
+        assert str(part) in message, f"{part!r} is not in: {message}"
+
+
+# --- What items are
+
+
+def test_items_are_exact(own):
+    data = folder(own)
+    image, mask = data[0]
+    assert len(data) == len(list(data)) == 3
+    assert image.dtype == mask.dtype == torch.float32
+    assert image.is_contiguous()
+    assert np.array_equal(image.numpy(), PHOTO.transpose(2, 0, 1) / np.float32(255))
+    assert np.array_equal(mask.numpy(), (MASK > 0)[None])
+    images, masks = next(iter(DataLoader(data, batch_size=3)))
+    assert images.shape == (3, 3, 12, 20) and masks.shape == (3, 1, 12, 20)
+
+
+def test_order_is_that_of_the_names_and_suffixes_pair(tmp_path):
+    for name in ("b.PNG", "c.Jpeg", "a.TIF", "d.bmp"):
+        save(tmp_path / "images" / name, PHOTO)
+    for name in ("d_mask.png", "a.bmp", "c_mask.PNG", "b.tiff"):
+        save(tmp_path / "masks" / name, MASK)
+    (tmp_path / "images" / "._a.png").write_bytes(b"what macOS leaves behind")
+    (tmp_path / "masks" / "notes.txt").write_text("not a picture")
+    names = [(image.name, mask.name) for image, mask in folder(tmp_path).pairs]
+    assert names == [
+        ("a.TIF", "a.bmp"),
+        ("b.PNG", "b.tiff"),
+        ("c.Jpeg", "c_mask.PNG"),
+        ("d.bmp", "d_mask.png"),
+    ]
+
+
+def test_a_photograph_may_be_called_mask(own):
+    save(own / "images" / "gas_mask.png", PHOTO)
+    save(own / "masks" / "gas_mask.png", MASK)
+    assert [mask.name for _, mask in folder(own).pairs][-1] == "gas_mask.png"
+
+
+def test_pictures_keep_their_sizes_unless_resized(own):
+    save(own / "images" / "c.png", PHOTO[:8, :10])
+    save(own / "masks" / "c.png", MASK[:8, :10])
+    assert [image.shape[1:] for image, _ in folder(own)] == [(12, 20)] * 2 + [(8, 10)]
+    for size, shape in ((16, (16, 16)), ((6, 9), (6, 9)), ([6, 9], (6, 9))):
+        for image, mask in folder(own, size=size):
+            assert image.shape == (3, *shape) and mask.shape == (1, *shape)
+            assert image.is_contiguous()
+
+
+def test_resized_masks_stay_zero_and_one_and_in_place(own):
+    stripes = np.zeros((12, 20), np.uint8)
+    stripes[:, ::3] = 255
+    save(own / "masks" / "a.png", stripes)
+    for size in (5, (7, 13), (31, 33)):
+        _, mask = folder(own, size=size)[0]
+        assert set(mask.unique().tolist()) == {0.0, 1.0}
+    # Mirrored input, mirrored output: a shifted sampling grid would break this.
+    # Odd factor: no pixel centre falls on a boundary between two source pixels.
+    save(own / "images" / "b.png", PHOTO[:, ::-1].copy())
+    save(own / "masks" / "b.png", MASK[:, ::-1].copy())
+    save(own / "masks" / "a.png", MASK)
+    data = folder(own, size=(36, 7))
+    (image, mask), (flipped_image, flipped_mask) = data[0], data[1]
+    assert torch.allclose(image, flipped_image.flip(2), atol=1e-6)
+    assert torch.equal(mask, flipped_mask.flip(2))
+    # Twice the size is each pixel four times.
+    _, double = folder(own, size=(24, 40))[0]
+    assert np.array_equal(double[0], np.kron(MASK > 0, np.ones((2, 2))))
+
+
+def test_resized_images_are_antialiased(own):
+    fine = np.zeros((12, 20), np.uint8)
+    fine[:, ::2] = 255  # one-pixel stripes: a grey area from far away
+    save(own / "images" / "a.png", fine)
+    image, _ = folder(own, size=(4, 4))[0]  # every fifth pixel, alone: 1, 0, 1, 0
+    assert (image - 0.5).abs().max() < 0.15  # without antialiasing: 0.5
+
+
+def test_resized_images_stay_within_0_and_1(own):
+    save(own / "images" / "a.png", np.full((12, 20), 255, np.uint8))
+    for size in range(5, 40, 2):  # rounding alone goes beyond 1 in some of them
+        image, _ = folder(own, size=size)[0]
+        assert image.max() <= 1 and image.min() > 0.999
+
+
+# --- Kinds of images
+
+
+def test_grey_palette_transparent_and_cmyk_become_rgb(tmp_path):
+    grey = PHOTO[..., 0]
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        image = read_image(save(tmp_path / f"{mode}.png", grey, mode))
+        assert image.shape == (3, 12, 20)
+        assert np.array_equal(image, np.stack([grey] * 3) / np.float32(255)), mode
+    assert read_image(save(tmp_path / "k.jpg", PHOTO, "CMYK")).shape == (3, 12, 20)
+    palette = Image.fromarray((grey > 128).astype(np.uint8)).convert("P")
+    palette.putpalette([0, 0, 255, 255, 127, 0])
+    image = read_image(save(tmp_path / "p.png", palette))
+    assert set(image[0].unique().tolist()) == {0, 1}
+    assert image[:, grey > 128].unique(dim=1).squeeze().tolist() == pytest.approx(
+        [1, 127 / 255, 0]
+    )
+
+
+def test_transparent_parts_of_an_image_turn_white(tmp_path):
+    rgba = np.dstack([PHOTO, MASK])
+    image = read_image(save(tmp_path / "cut_out.png", rgba))
+    assert (image[:, MASK == 0] == 1).all()
+    there = PHOTO.transpose(2, 0, 1)[:, MASK > 0] / np.float32(255)
+    assert np.array_equal(image[:, MASK > 0], there)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_are_scaled_by_their_range(tmp_path, ending):
+    deep = np.linspace(0, 65535, 240).astype(np.uint16).reshape(12, 20)
+    image = read_image(save(tmp_path / f"deep.{ending}", deep))
+    assert np.array_equal(image, np.stack([deep] * 3) / np.float32(65535))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_exif_orientation_counts(tmp_path, ending):
+    """6: the camera was turned; viewers show these 12 x 20 pixels as 20 x 12."""
+    half = np.zeros((12, 20), np.uint8)
+    half[:, :10] = 255  # left as stored is top as shown
+    save(tmp_path / "images" / f"a.{ending}", half, exif=exif(6))
+    upright = np.rot90(half, -1).copy()
+    save(tmp_path / "masks" / "a.png", upright)  # painted on what a viewer shows
+    image, mask = folder(tmp_path)[0]
+    assert image.shape == (3, 20, 12) and mask.shape == (1, 20, 12)
+    assert torch.equal((image[:1] > 0.5).float(), mask)
+    assert mask[0, :10].all() and not mask[0, 10:].any()
+    # A mask with the tag of its photograph is turned with it.
+    save(tmp_path / "masks" / "a.png", half, exif=exif(6))
+    assert torch.equal(folder(tmp_path)[0][1], mask)
+
+
+def test_orientation_outside_of_exif_is_ignored(own):
+    """Or else the header's size and the decoded size would disagree."""
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    (own / "images" / "a.png").unlink()
+    save(own / "images" / "a.jpg", PHOTO, xmp=xmp)
+    image, mask = folder(own)[0]
+    assert image.shape[1:] == mask.shape[1:] == (12, 20)
+
+
+# --- Kinds of masks
+
+
+def coded(low, high, dtype=np.uint8):
+    return np.where(MASK > 0, high, low).astype(dtype)
+
+
+MASKS = {
+    "0/255": coded(0, 255),
+    "0/1": coded(0, 1),
+    "soft": coded(20, 235),
+    "one bit": Image.fromarray(MASK).convert("1"),
+    "16 bit": coded(0, 65535, np.uint16),
+    "16 bit, 0/1": coded(0, 1, np.uint16),
+    "RGB": Image.fromarray(MASK).convert("RGB"),
+    "RGBA": Image.fromarray(MASK).convert("RGBA"),
+    "red on black": np.dstack([MASK, 0 * MASK, 0 * MASK]),
+    "red on transparent": np.dstack([MASK, 0 * MASK, 0 * MASK, MASK]),
+    "white where opaque": np.dstack([np.full((12, 20, 3), 255, np.uint8), MASK]),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks_of_many_kinds_are_one_mask(tmp_path, kind):
+    mask = read_mask(save(tmp_path / "m.png", MASKS[kind]))
+    assert mask.shape == (1, 12, 20) and mask.dtype == torch.float32
+    assert np.array_equal(mask[0], MASK > 0)
+
+
+def test_above_half_is_foreground(tmp_path):
+    edge = coded(0, 255)
+    edge[0, :2] = 127, 128
+    mask = read_mask(save(tmp_path / "edge.png", edge))
+    assert mask[0, 0, :2].tolist() == [0, 1]
+
+
+def test_jpeg_masks_survive_their_noise(tmp_path):
+    big = np.kron(MASK, np.ones((6, 6), np.uint8))
+    path = save(tmp_path / "m.jpg", big, quality=60)
+    with Image.open(path) as image:
+        assert len(np.unique(image)) > 2, "this JPEG has no noise to survive"
+    assert np.array_equal(read_mask(path)[0], big > 0)
+
+
+def test_palette_masks_go_by_their_colours(tmp_path):
+    image = Image.fromarray((MASK > 0).astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, 250, 50, 83])
+    assert np.array_equal(read_mask(save(tmp_path / "m.png", image))[0], MASK > 0)
+
+
+def test_empty_and_full_masks(tmp_path):
+    for value, want in ((0, 0), (1, 1), (255, 1)):
+        path = save(tmp_path / f"{value}.png", np.full((4, 6), value, np.uint8))
+        assert (read_mask(path) == want).all()
+    nothing = np.zeros((4, 6, 4), np.uint8)
+    assert not read_mask(save(tmp_path / "clear.png", nothing)).any()
+    nothing[..., 3] = 255
+    assert not read_mask(save(tmp_path / "black.png", nothing)).any()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (coded(0, 2), "highest value is 2 (a map of several classes?)"),
+        (coded(0, 127), "highest value is 127"),
+        (coded(0, 2, np.uint16), "0/65535: its highest value is 2"),
+        (PHOTO, "most of it is grey (a photograph?)"),
+        (np.dstack([0 * PHOTO, MASK]), "black paint on transparent ground"),
+    ],
+)
+def test_refuses_what_is_no_mask_when_it_is_read(own, pixels, reason):
+    path = save(own / "masks" / "b.png", pixels)
+    data = folder(own)
+    data[0]
+    must_say(refusal(lambda: data[1]), path, reason, "Save it with 0 for background")
+
+
+# --- Own folders: what is refused
+
+
+def test_refuses_a_missing_folder(own):
+    message = refusal(ImageMaskFolder, FileNotFoundError, own / "pics", own / "masks")
+    must_say(message, own / "pics", "not a folder", "check the path")
+    message = refusal(ImageMaskFolder, FileNotFoundError, own / "images", own / "m")
+    must_say(message, own / "m", "not a folder")
+    file = own / "images" / "a.png"
+    must_say(refusal(ImageMaskFolder, FileNotFoundError, file, own / "masks"), file)
+
+
+def test_refuses_an_empty_folder(own):
+    (own / "empty").mkdir()
+    (own / "empty" / "notes.txt").write_text("no picture")
+    message = refusal(ImageMaskFolder, ValueError, own / "empty", own / "masks")
+    must_say(message, own / "empty", "holds no picture", ".jpeg", ".bmp")
+
+
+def test_refuses_one_folder_for_both(own):
+    message = refusal(ImageMaskFolder, ValueError, own / "images", own / "images")
+    must_say(message, own / "images", "a folder each")
+
+
+def test_refuses_an_image_without_mask_and_a_mask_without_image(own):
+    (own / "masks" / "b.png").unlink()
+    save(own / "masks" / "x_mask.png", MASK)
+    message = refusal(folder, ValueError, own)
+    must_say(message, f"image without mask: {own / 'images' / 'b.png'};")
+    must_say(message, f"mask without image: {own / 'masks' / 'x_mask.png'}.")
+    must_say(message, "one a.png or a_mask.png", "add, rename or remove")
+
+
+def test_names_five_and_counts_the_rest(own):
+    for index in range(9):
+        save(own / "images" / f"n{index}.png", PHOTO)
+    message = refusal(folder, ValueError, own)
+    must_say(message, "n0.png", "n4.png", "and 4 more")
+    assert "n5.png" not in message and "mask without image" not in message
+
+
+def test_refuses_two_masks_for_one_image(own):
+    twin = save(own / "masks" / "b_mask.png", MASK)
+    message = refusal(folder, ValueError, own)
+    must_say(message, "masks of one image", twin, own / "masks" / "b.png")
+
+
+def test_refuses_two_images_of_one_stem(own):
+    twin = save(own / "images" / "b.jpg", PHOTO)
+    message = refusal(folder, ValueError, own)
+    must_say(message, "same stem", twin, own / "images" / "b.png", "Rename or remove")
+
+
+def test_refuses_a_mask_of_another_size(own):
+    mask = save(own / "masks" / "b.png", MASK.T.copy())
+    message = refusal(folder, ValueError, own)
+    must_say(message, f"{mask} is 20 x 12, its image {own / 'images' / 'b.png'}")
+    must_say(message, "is 12 x 20 (height x width, after EXIF)", "make them equal")
+    assert "a.png" not in message
+
+
+def test_refuses_a_mask_painted_on_an_unturned_photograph(own):
+    save(own / "images" / "b.png", PHOTO, exif=exif(6))
+    must_say(refusal(folder, ValueError, own), "is 12 x 20", "is 20 x 12", "EXIF")
+
+
+def test_all_bad_files_are_in_one_error(own):
+    for name in "ab":
+        save(own / "masks" / f"{name}.png", MASK[:6])
+    (own / "images" / "c.png").write_bytes(b"")
+    message = refusal(folder, ValueError, own)
+    must_say(message, *[own / "masks" / f"{name}.png" for name in "ab"])
+    must_say(message, own / "images" / "c.png")
+    assert len(message.splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n"])
+def test_refuses_an_unreadable_header_at_once(own, content):
+    path = own / "images" / "b.png"
+    path.write_bytes(content)
+    must_say(refusal(folder, ValueError, own), path, "cannot be read", "replace it")
+
+
+@pytest.mark.parametrize("which", ["images", "masks"])
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_refuses_a_truncated_picture_when_it_is_read(own, which, ending):
+    (own / which / "b.png").unlink()
+    noise = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    path = save(own / which / f"b.{ending}", noise)
+    path.write_bytes(path.read_bytes()[:-100])
+    data = folder(own)  # the header is whole
+    message = refusal(lambda: data[1])
+    must_say(message, path, "cannot be read", "replace it by a whole 8-bit PNG")
+
+
+def test_refuses_values_of_unknown_range(own):
+    (own / "images" / "b.png").unlink()
+    for pixels in (np.zeros((12, 20), np.float32), np.zeros((12, 20), np.int32)):
+        path = save(own / "images" / "b.tif", pixels)
+        must_say(refusal(folder, ValueError, own), path, "32 bits", "8 or 16 bits")
+
+
+def test_refuses_a_stack_of_pages(own):
+    (own / "images" / "b.png").unlink()
+    page = Image.fromarray(PHOTO)
+    path = save(own / "images" / "b.tif", page, save_all=True, append_images=[page] * 2)
+    must_say(refusal(folder, ValueError, own), path, "has 3 pages", "one page")
+
+
+@pytest.mark.parametrize("size", [0, -4, 2.5, "64", (8,), (8, 0), (8, 8, 3)])
+def test_refuses_a_bad_size(own, size):
+    must_say(refusal(folder, ValueError, own, size=size), repr(size), "(height, width)")
+
+
+# --- MVTec AD
+
+
+COUNTS = {"crack": 10, "hole": 3, "rust": 2, "good": 7}  # of test/
+SHARES = {  # train, validation, test
+    "crack": (5, 2, 3),
+    "hole": (1, 1, 1),
+    "rust": (2, 0, 0),
+    "good": (4, 1, 2),
+}
+NEGATIVES = 5 + 1 + 2  # from train/good, as many as train has defects
+
+
+def write_category(root, category, mode="RGB", spare=12):
+    """A category in the layout of MVTec AD; every image is told by its first pixel."""
+    code = 0
+    for kind, count in COUNTS.items():
+        for index in range(count):
+            code += 1
+            photo = PHOTO.copy()
+            photo[0, 0] = code
+            save(root / category / "test" / kind / f"{index:03}.png", photo, mode)
+            if kind != "good":
+                truth = root / category / "ground_truth" / kind
+                save(truth / f"{index:03}_mask.png", np.roll(MASK, code % 7, axis=1))
+    for index in range(spare):
+        save(root / category / "train" / "good" / f"{index:03}.png", PHOTO, mode)
+
+
+@pytest.fixture
+def mvtec(tmp_path):
+    write_category(tmp_path, "tile")
+    return tmp_path
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def names(root, split, **options):
+    """The images of a split, as paths below the category."""
+    data = MVTecAD(root, "tile", split, **options)
+    return [image.relative_to(root / "tile").as_posix() for image, _ in data.pairs]
+
+
+def test_split_is_stratified_disjoint_and_complete(mvtec):
+    found = {split: names(mvtec, split) for split in SPLITS}
+    for kind, shares in SHARES.items():
+        counts = [sum(n.startswith(f"test/{kind}/") for n in found[s]) for s in SPLITS]
+        assert tuple(counts) == shares, kind
+    spare = [n for n in found["train"] if n.startswith("train/good/")]
+    assert len(spare) == NEGATIVES
+    everything = [name for split in SPLITS for name in found[split]]
+    assert len(everything) == len(set(everything)) == sum(COUNTS.values()) + NEGATIVES
+
+
+def test_train_takes_all_negatives_where_there_are_few(mvtec):
+    for path in sorted((mvtec / "tile" / "train" / "good").iterdir())[3:]:
+        path.unlink()
+    assert sum(n.startswith("train/") for n in names(mvtec, "train")) == 3
+
+
+def test_same_seed_same_split_whatever_order_the_folder_has(mvtec, monkeypatch):
+    first = {split: names(mvtec, split, seed=5) for split in SPLITS}
+    listed = type(mvtec).iterdir
+    monkeypatch.setattr(
+        type(mvtec), "iterdir", lambda path: reversed(sorted(listed(path)))
+    )
+    assert {split: names(mvtec, split, seed=5) for split in SPLITS} == first
+    assert {split: names(mvtec, split, seed=6) for split in SPLITS} != first
+
+
+def test_split_is_the_same_on_every_machine(mvtec):
+    """Written down once: a change here changes every result on MVTec AD."""
+    crack = ["test/crack/001.png", "test/crack/008.png", "test/crack/004.png"]
+    good = ["test/good/001.png", "test/good/003.png"]
+    assert names(mvtec, "test") == [*crack, "test/hole/002.png", *good]
+    spare = ["train/good/001.png", "train/good/008.png", "train/good/003.png"]
+    assert names(mvtec, "train")[-3:] == spare
+
+
+def test_another_defect_type_moves_no_image_of_the_others(mvtec):
+    before = names(mvtec, "test")
+    for part in ("test", "ground_truth"):
+        shutil.copytree(mvtec / "tile" / part / "hole", mvtec / "tile" / part / "bend")
+    after = [name for name in names(mvtec, "test") if "/bend/" not in name]
+    assert after == before
+
+
+def test_masks_belong_to_their_images(mvtec):
+    codes = {"crack": 0, "hole": 10, "rust": 13}
+    for split in SPLITS:
+        data = MVTecAD(mvtec, "tile", split)
+        for (path, _), (image, mask) in zip(data.pairs, data, strict=True):
+            assert image.shape == (3, 12, 20) and mask.shape == (1, 12, 20)
+            assert image.dtype == mask.dtype == torch.float32
+            kind = path.parent.name
+            if kind == "good":
+                assert not mask.any()
+                continue
+            code = codes[kind] + int(path.stem) + 1
+            assert torch.equal(image[:, 0, 0], torch.full((3,), code / 255))
+            assert np.array_equal(mask[0], np.roll(MASK, code % 7, axis=1) > 0)
+
+
+def test_grey_categories_become_rgb(tmp_path):
+    write_category(tmp_path, "grid", mode="L")
+    image, _ = MVTecAD(tmp_path, "grid")[0]
+    assert image.shape == (3, 12, 20)
+    assert torch.equal(image[0], image[1]) and torch.equal(image[0], image[2])
+
+
+def test_mvtec_resizes(mvtec):
+    data = MVTecAD(mvtec, "tile", "train", size=(6, 8))
+    image, mask = next(item for item in data if item[1].any())
+    assert image.shape == (3, 6, 8) and mask.shape == (1, 6, 8)
+    assert set(mask.unique().tolist()) == {0, 1}
+    assert data[len(data) - 1][1].shape == (1, 6, 8)  # a negative, without a file
+
+
+def test_mvtec_refuses_an_unknown_root(tmp_path):
+    message = refusal(MVTecAD, FileNotFoundError, tmp_path / "mvtec", "tile")
+    must_say(message, tmp_path / "mvtec", "not a folder", "https://www.mvtec.com")
+
+
+def test_mvtec_refuses_an_unknown_category(mvtec):
+    write_category(mvtec, "wood")
+    message = refusal(MVTecAD, ValueError, mvtec, "Tile")
+    must_say(message, mvtec, "no category 'Tile'", "There: tile, wood.")
+    for category in ("", ".", "..", "tile/test"):
+        must_say(refusal(MVTecAD, ValueError, mvtec, category), repr(category))
+
+
+def test_mvtec_says_when_root_is_a_category(mvtec):
+    message = refusal(MVTecAD, ValueError, mvtec / "tile", "tile")
+    must_say(message, mvtec / "tile", "There: none", "the folder above")
+
+
+def test_mvtec_refuses_an_unknown_split(mvtec):
+    message = refusal(MVTecAD, ValueError, mvtec, "tile", "val")
+    must_say(message, "'val' is unknown", "train, validation, test")
+
+
+def test_mvtec_refuses_a_defect_without_ground_truth(mvtec):
+    shutil.rmtree(mvtec / "tile" / "ground_truth" / "hole")
+    message = refusal(MVTecAD, ValueError, mvtec, "tile")
+    must_say(message, f"no ground truth for {mvtec / 'tile' / 'test' / 'hole'}:")
+    must_say(message, mvtec / "tile" / "ground_truth", "Unpack")
+
+
+def test_mvtec_refuses_a_test_folder_without_defects(mvtec):
+    for kind in ("crack", "hole", "rust"):
+        shutil.rmtree(mvtec / "tile" / "test" / kind)
+    message = refusal(MVTecAD, ValueError, mvtec, "tile")
+    must_say(message, "no defect: each", mvtec / "tile" / "test", "Unpack")
+
+
+@pytest.mark.parametrize("part", ["train", "test/good"])
+def test_mvtec_refuses_a_missing_folder_of_good_ones(mvtec, part):
+    shutil.rmtree(mvtec / "tile" / part)
+    message = refusal(MVTecAD, FileNotFoundError, mvtec, "tile")
+    must_say(message, mvtec / "tile" / part, "not a folder", "unpack the data again")
+
+
+def test_mvtec_refuses_what_does_not_pair(mvtec):
+    gone = mvtec / "tile" / "ground_truth" / "crack" / "004_mask.png"
+    gone.unlink()
+    message = refusal(MVTecAD, ValueError, mvtec, "tile")
+    must_say(message, "image without mask", mvtec / "tile/test/crack/004.png")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_mvtec_checks_all_splits_at_once(mvtec, split):
+    bad = save(mvtec / "tile/ground_truth/crack/004_mask.png", MASK[:5])
+    empty = mvtec / "tile/train/good/003.png"
+    empty.write_bytes(b"")
+    message = refusal(MVTecAD, ValueError, mvtec, "tile", split)
+    must_say(message, f"{bad} is 5 x 20", f"{empty} cannot be read")
+
+
+def test_nothing_is_written(mvtec):
+    before = sorted((p, p.stat().st_mtime_ns) for p in mvtec.rglob("*"))
+    list(MVTecAD(mvtec, "tile"))
+    assert sorted((p, p.stat().st_mtime_ns) for p in mvtec.rglob("*")) == before
+
+
+def test_one_line_of_message_each(mvtec):
+    """A refusal is a sentence, not a page."""
+    message = refusal(MVTecAD, ValueError, mvtec, "wool")
+    assert re.fullmatch(r"[^\n]{1,300}", message)

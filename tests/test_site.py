@@ -1,0 +1,153 @@
+"""The pages, as a browser gets them: `make book` or `make test` makes them."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from tools import cache
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "_build" / "html"
+LOADED = {  # what makes a browser fetch something, besides CSS
+    "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src",
+    "audio": "src", "embed": "src", "object": "data", "link": "href",
+}  # fmt: skip
+NOT_LOADED = {"next", "prev", "search", "index", "author", "canonical", "license"}
+HIDDEN = {"aria-hidden": "true"}
+CODE_URL = re.compile(r"""['"]((?:https?:)?//[^'"\s]+)['"]""")
+CSS_URL = re.compile(r"""(?:url\(|@import)\s*['"]?([^'")\s;]+)""")
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """All pages of the book: path to soup."""
+    paths = [path for path in SITE.rglob("*.html") if "_static" not in path.parts]
+    assert paths, f"no pages in {SITE}: run `make book` first"
+    return {path: BeautifulSoup(path.read_bytes(), "html.parser") for path in paths}
+
+
+@pytest.fixture(scope="module")
+def articles(pages):
+    """The book's own part of every page: path to soup."""
+    found = {path: page.select_one("article") for path, page in pages.items()}
+    return {path: article for path, article in found.items() if article}
+
+
+def place(path):
+    """Return a page's name as the messages give it."""
+    return str(path.relative_to(SITE))
+
+
+def loaded(page):
+    """Yield the addresses that a page makes a browser load (None for inline code)."""
+    for tag in page.find_all(list(LOADED)):
+        if not NOT_LOADED & set(tag.get("rel", [])):
+            yield tag.get(LOADED[tag.name])
+    for tag in page.find_all("style"):
+        yield from CSS_URL.findall(tag.string or "")
+    for tag in page.find_all(style=True):
+        yield from CSS_URL.findall(tag["style"])
+
+
+def local(base, address):
+    """Return the file that an address on a page or style sheet points to."""
+    path = unquote(urlsplit(address).path)
+    return (base.parent / path).resolve() if path else base
+
+
+def elsewhere(address):
+    """Whether an address is on another site."""
+    return bool(urlsplit(address).netloc)
+
+
+def test_every_page_of_the_table_of_contents_is_there(pages):
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [page["file"] for part in toc["parts"] for page in part["chapters"]]
+    names = {place(path) for path in pages}
+    assert {f"{name}.html" for name in [toc["root"], *files]} | {"index.html"} <= names
+
+
+def test_no_cell_shows_an_error_or_a_warning(articles):
+    for path, article in articles.items():
+        bad = article.select(".output.traceback, .output.stderr, .output.error")
+        assert not bad, f"{place(path)}: {bad[0].get_text()[:500]}"
+
+
+def test_no_page_tells_of_the_machine_that_made_it(pages):
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        words = (str(ROOT), "unet-book-alone-", "/ipykernel_")
+        found = [word for word in words if word in text]
+        assert not found, f"{place(path)} holds {found}"
+
+
+def test_every_link_within_the_book_leads_somewhere(pages):
+    broken = []
+    for path, page in pages.items():
+        for link in page.find_all("a", href=True):
+            address = urlsplit(link["href"])
+            if address.scheme or address.netloc:
+                continue
+            target = local(path, link["href"])
+            anchor = unquote(address.fragment)
+            there = target.is_file()
+            if there and anchor and target in pages:
+                there = pages[target].find(attrs={"id": anchor}) is not None
+            if not there:
+                broken.append(f"{place(path)}: {link['href']}")
+    assert not broken, "\n".join(sorted(set(broken)))
+
+
+def test_every_picture_is_described(articles):
+    for path, article in articles.items():
+        for image in article.find_all("img"):
+            alt = image.get("alt", "").strip()
+            named = alt and not re.search(r"\.(png|svg|jpe?g|gif)$|_images/", alt)
+            assert named, f"{place(path)}: {image.get('src')[:80]} has alt {alt!r}"
+        for svg in article.find_all("svg"):
+            if svg.get("aria-hidden") == "true" or svg.find_parent(attrs=HIDDEN):
+                continue
+            labels = ("aria-label", "aria-labelledby")
+            named = any(svg.get(label) for label in labels) or svg.find("title")
+            assert named, f"{place(path)}: an svg without title or aria-label"
+
+
+def test_nothing_is_loaded_from_another_site(pages):
+    found = set()
+    for path, page in pages.items():
+        bad = [address for address in loaded(page) if address and elsewhere(address)]
+        found |= {f"{place(path)}: {address}" for address in bad}
+        for script in page.find_all("script", src=False):
+            found |= {f"{place(path)}: {u}" for u in re.findall(CODE_URL, script.text)}
+    for sheet in SITE.rglob("*.css"):
+        addresses = CSS_URL.findall(sheet.read_text(encoding="utf-8"))
+        found |= {f"{place(sheet)}: {a}" for a in addresses if elsewhere(a)}
+    assert not found, "\n".join(sorted(found))
+
+
+def test_everything_loaded_is_there(pages):
+    missing = set()
+    for path, page in pages.items():
+        for address in loaded(page):
+            if address and not address.startswith(("data:", "http")):
+                if not local(path, address).is_file():
+                    missing.add(f"{place(path)}: {address}")
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_the_costs_of_every_chapter_are_told(pages, closing):
+    rows = []
+    for name, seconds, peak in cache.runs():
+        page = SITE / "notebooks" / f"{name}.html"
+        images = [image["src"] for image in pages[page].select("article img")]
+        files = {page} | {local(page, src) for src in images if "data:" not in src}
+        weight = sum(file.stat().st_size for file in files)
+        rows.append((name, seconds, peak, weight / 2**20))
+    assert len(rows) == len(cache.NOTEBOOKS), "not every notebook was run"
+    total = ("total", sum(row[1] for row in rows))
+    heads = "".join(f"{head:>10}" for head in ("seconds", "MiB peak", "MiB page"))
+    closing += ["", f"{'chapter':24}{heads}", *cache.table([*rows, total])]
