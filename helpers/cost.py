@@ -111,7 +111,7 @@ def seconds(
     return statistics.median(times[1:])
 
 
-def card(net: nn.Module, *input_shape: int) -> dict:
+def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
     """All of it for `figures.cost_card`; memory in bytes, times in seconds."""
     return {
         "input": input_shape,
@@ -119,8 +119,8 @@ def card(net: nn.Module, *input_shape: int) -> dict:
         "macs": macs(net, *input_shape),
         "memory": activation_memory(net, *input_shape),
         "memory_training": activation_memory(net, *input_shape, training=True),
-        "seconds": seconds(net, *input_shape),
-        "seconds_training": seconds(net, *input_shape, training=True),
+        "seconds": seconds(net, *input_shape, repeats=repeats),
+        "seconds_training": seconds(net, *input_shape, training=True, repeats=repeats),
     }
 
 

@@ -7,6 +7,7 @@ share a pixel of a photograph.
 """
 
 import functools
+import math
 
 import numpy as np
 import torch
@@ -49,11 +50,12 @@ def surfaces(
     about one small image in five has none, and some 4 % of all pixels are defects.
 
     Returns a TensorDataset of images (n, 3, size, size) and masks (n, 1, size, size),
-    float32. Raises ValueError for an unknown split, texture or defect.
+    float32. Raises ValueError for an unknown split, texture or defect, and for sizes
+    below 8.
     """
     _check("texture", textures, PHOTOGRAPHS + PROCEDURAL)
     _check("defect", defects, DEFECTS)
-    rng = _generator(seed, split, n, size)
+    rng = _generator(seed, split, n=n, size=size)
     pairs = [
         _surface((size, size), split, rng.choice(textures), defects, rng)
         for _ in range(n)
@@ -67,7 +69,9 @@ def scene(seed=0, size=512):
     Brick, gravel, grass and fabric fill a band each, all of the test split. Returns
     image (3, size, size) and mask (1, size, size), float32.
     """
-    rng = _generator(seed, "test", size)
+    rng = _generator(seed, "test", size=size)
+    if size % 4:
+        raise ValueError(f"size is {size}; four bands need a multiple of 4")
     bands = [
         _surface((size // 4, size), "test", name, DEFECTS, rng, density=0.5)
         for name in ("brick", "gravel", "grass", "fabric")
@@ -82,7 +86,14 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     No pixel of the gap differs from background: only its surroundings tell. `period`
     is the range of distances between dots, in pixels. Shapes as in `surfaces`.
     """
-    rng = _generator(seed, split, n, size)
+    rng = _generator(seed, split, n=n, size=size)
+    low, high = period
+    # Closer, and neighbours would cover the gap; wider, and no dot need be inside.
+    if not 8 <= low <= high <= size - 14:
+        raise ValueError(
+            f"period is {period}; images of {size} px need 8 <= shortest <= longest "
+            f"<= {size - 14}"
+        )
     return _tensors(*zip(*(_lattice(size, period, rng) for _ in range(n)), strict=True))
 
 
@@ -92,9 +103,12 @@ def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
     Returns a TensorDataset of images (n, 1, size, size), float32 in 0..1, and instance
     maps (n, 1, size, size), int64: 0 is background, 1, 2, ... are the coins, 5 to 9
     of them. Each split has its own of the photograph's 24 coins. `shrink` divides the
-    photograph's resolution.
+    photograph's resolution. Raises ValueError where the coins find no room.
     """
-    rng = _generator(seed, split, n, size)
+    rng = _generator(seed, split, n=n, size=size)
+    _whole("shrink", shrink, 1, 8)
+    _whole("the smallest count", count[0], 1)
+    _whole("the largest count", count[1], count[0])
     remainders = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
     coins = [coin for i, coin in enumerate(_coins(shrink)) if i % 4 in remainders]
     return _tensors(
@@ -225,7 +239,8 @@ def _place(patch, shape, rng):
 def _lattice(size, period, rng):
     p, radius = rng.uniform(*period), rng.uniform(1.8, 2.6)
     y, x = np.mgrid[:size, :size] + 0.5
-    centres = np.stack(np.meshgrid(*2 * [np.arange(p / 2, size, p)]), -1).reshape(-1, 2)
+    rows = np.arange(-p / 2, size + p, p)  # beyond the edges: no gap but the one
+    centres = np.stack(np.meshgrid(rows, rows), -1).reshape(-1, 2)
     centres += rng.uniform(-p / 2, p / 2, 2) + rng.normal(0, 0.3, centres.shape)
     inside = ((centres > 2 * radius) & (centres < size - 2 * radius)).all(1)
     missing = rng.choice(np.flatnonzero(inside))
@@ -265,7 +280,9 @@ def _pile(size, count, coins, rng):
     instances = np.zeros(shape, np.int64)
     centres = [np.array([size / 2, size / 2]) + rng.uniform(-size / 8, size / 8, 2)]
     count = rng.integers(count[0], count[1], endpoint=True)
-    while instances.max() < count:
+    for _ in range(3000):
+        if instances.max() == count:
+            break
         coin = coins[rng.integers(len(coins))]
         turns = rng.integers(4)
         grey, mask = (np.rot90(part, turns) for part in coin)
@@ -281,6 +298,11 @@ def _pile(size, count, coins, rng):
                 image[place][mask] = grey[mask]
                 centres.append(centre)
                 break
+    else:
+        raise ValueError(
+            f"no room for {count} touching coins in {size} x {size} px; take a larger "
+            "size or shrink, or a smaller count"
+        )
     image = image + rng.normal(0, 0.03, shape)
     return image.clip(0, 1).astype(np.float32)[None], instances[None]
 
@@ -288,12 +310,23 @@ def _pile(size, count, coins, rng):
 # --- small things -----------------------------------------------------------------
 
 
-def _generator(seed, split, *rest):
+def _generator(seed, split, **sizes):
     _check("split", [split], tuple(SPLITS))
-    return np.random.default_rng([seed, list(SPLITS).index(split), *rest])
+    _whole("seed", seed, 0)
+    for name, value in sizes.items():
+        _whole(name, value, 8 if name == "size" else 1)
+    return np.random.default_rng([seed, list(SPLITS).index(split), *sizes.values()])
+
+
+def _whole(name, value, least, most=math.inf):
+    if not isinstance(value, int | np.integer) or not least <= value <= most:
+        rule = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise ValueError(f"{name} is {value!r}; it must be a whole number, {rule}")
 
 
 def _check(what, names, known):
+    if not len(names):
+        raise ValueError(f"no {what} given; choose from {', '.join(known)}")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(

@@ -1,8 +1,9 @@
 """Pictures and tables of the book, in one style.
 
 `draw` shows a network, `strip` images with masks and predictions, `curves` a training,
-`table` and `cost_card` numbers. Pictures are matplotlib figures on a light card, which
-reads on a light and on a dark page; tables and drawings are HTML.
+`dots` the scores of several seeds, `table` and `cost_card` numbers. Pictures are
+matplotlib figures on a light card, which reads on a light and on a dark page; tables
+and drawings are HTML.
 """
 
 import html
@@ -13,14 +14,14 @@ from IPython.display import HTML
 
 from helpers.drawing import draw
 
-__all__ = ["COLOURS", "cost_card", "curves", "draw", "strip", "style", "table"]
+__all__ = ["COLOURS", "cost_card", "curves", "dots", "draw", "strip", "style", "table"]
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
-    "FCN": "#D55E00",
+    "FCN": "#E69F00",
     "U-Net": "#0072B2",
     "V-Net": "#009E73",
-    "ResUNet": "#CC79A7",
-    "Inception-U-Net": "#E69F00",
+    "ResUNet": "#D55E00",
+    "Inception-U-Net": "#CC79A7",
     "U2-Net": "#56B4E9",
     "baseline": "#7F7F7F",
 }
@@ -110,6 +111,23 @@ def curves(runs, colour=COLOURS["U-Net"]):
         axis.set(xlabel="step", ylim=(0, None if key == "loss" else 1))
     axes[0].set_title("loss", fontsize=13)
     axes[1].set_title("IoU, validation", fontsize=13)
+    return figure
+
+
+def dots(frame, value, label=None, by="variant", colour=COLOURS["U-Net"]):
+    """Plot one column of a table of runs: a row per variant, a dot per seed, the mean.
+
+    `frame` is what `helpers.training.results` returns. The means are ticks. Returns the
+    matplotlib figure.
+    """
+    names = list(frame[by].unique())
+    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.5 * len(names)))
+    for row, name in enumerate(names):
+        values = frame[frame[by] == name][value]
+        axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.6)
+        axis.plot(values.mean(), row, "|", color=INK, markersize=18, markeredgewidth=2)
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel=label or value, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
     return figure
 
 

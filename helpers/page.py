@@ -28,6 +28,8 @@ def say(markdown):
 
 def glue(name, value, show=False):
     """Keep a value under a name for other pages of the book; show it here if asked."""
+    if isinstance(value, np.generic):
+        value = value.item()  # NumPy shows its numbers as "np.float64(0.5)"
     bundle, metadata = format_display_data(value)
     prefix = "" if show else "application/papermill.record/"
     metadata["scrapbook"] = dict(name=name, mime_prefix=prefix)
@@ -58,11 +60,11 @@ def word(better, worse):
     same the other way round is "does not hold here"; all else is "no difference seen
     here".
     """
-    ahead = np.asarray(better) > np.asarray(worse)
+    gain = np.asarray(better) - np.asarray(worse)
     distance = separation(better, worse)
-    if ahead.all() and distance >= 2:
+    if (gain > 0).all() and distance >= 2:
         return "holds"
-    if not ahead.any() and distance <= -2:
+    if (gain < 0).all() and distance <= -2:
         return "does not hold here"
     return "no difference seen here"
 
@@ -73,7 +75,11 @@ def verdict(slug, claim, word, numbers):
     `word` is one of WORDS, or begins with one ("holds only when ..."). `numbers` is a
     sentence of plain text with the figures that decide.
     """
-    sign, kind = next(v for k, v in reversed(WORDS.items()) if word.startswith(k))
+    begins = [k for k in reversed(WORDS) if word.startswith(k)]
+    if not begins:
+        known = ", ".join(WORDS)
+        raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
+    sign, kind = WORDS[begins[0]]
     word, claim, numbers = (html.escape(text) for text in (word, claim, numbers))
     box = (
         f'<div role="group" class="verdict verdict-{kind}" id="verdict_{slug}" '

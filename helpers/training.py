@@ -50,8 +50,11 @@ def fit(
     `loss(logits, masks)` and `augment(images, masks)` see one batch. Only the first
     channel of a mask is scored: others, such as a weight map, are for the loss.
     Raises FloatingPointError when the loss is not finite, ValueError when the
-    checkpoint belongs to another training.
+    checkpoint belongs to another training or a setting makes no sense.
     """
+    sizes = dict(training_images=len(train), validation_images=len(validation))
+    _at_least(1, batch=batch, every=every, **sizes)
+    _at_least(5, steps=steps)  # fewer are no cycle of the learning rate
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -60,9 +63,12 @@ def fit(
     order = RandomSampler(train, num_samples=steps * batch, generator=torch.Generator())
     order.generator.manual_seed(seed)
     batches = list(BatchSampler(order, batch, drop_last=True))
-    state = Checkpoint(checkpoint, dict(steps=steps, batch=batch, lr=lr, seed=seed))
+    sizes["parameters"] = sum(p.numel() for p in net.parameters())
+    settings = dict(steps=steps, batch=batch, lr=lr, seed=seed, every=every, **sizes)
+    state = Checkpoint(checkpoint, settings)
     history, best, done = state.load(net, optimizer, schedule)
-    losses, start = [], time.perf_counter()
+    before = history[-1]["seconds"] if history else 0
+    losses, start = [], time.perf_counter() - before
 
     for step in range(done, steps):
         images, masks = batch_of(train, batches[step])
@@ -118,17 +124,31 @@ class Checkpoint:
         """Fill the three parts from the file; return history, best weights and step."""
         if not self.path or not os.path.exists(self.path):
             return [], None, 0
-        state = torch.load(self.path, weights_only=True)
-        if state["settings"] != self.settings:
+        try:
+            state = torch.load(self.path, weights_only=True)
+            settings = state["settings"]
+        except Exception as error:
             raise ValueError(
-                f"{self.path} belongs to a training with {state['settings']}, this one "
-                f"has {self.settings}: delete the file, or name another one"
+                f"{self.path} is damaged or is no checkpoint of this book: delete the "
+                "file to begin again"
+            ) from error
+        if settings != self.settings:
+            raise ValueError(
+                f"{self.path} belongs to a training with {settings}, this one has "
+                f"{self.settings}: delete the file, or name another one"
             )
         net.load_state_dict(state["net"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
         return state["history"], state["best"], state["history"][-1]["step"]
+
+
+def _at_least(least, **settings):
+    for name, value in settings.items():
+        if value < least:
+            name = name.replace("_", " ")
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
 def start_at(layer, share):
@@ -149,6 +169,11 @@ def batch_of(dataset, indices):
 def crop_to(masks, logits):
     """Cut masks (N, C, H, W) to the centre that the logits (N, K, h, w) describe."""
     (height, width), (h, w) = masks.shape[-2:], logits.shape[-2:]
+    if h > height or w > width:
+        raise ValueError(
+            f"the network answers {h} x {w} px for masks of {height} x {width}: its "
+            "output may be smaller than the mask, never larger"
+        )
     top, left = (height - h) // 2, (width - w) // 2
     return masks[..., top : top + h, left : left + w]
 
@@ -197,6 +222,7 @@ def _train(seed, net, **arguments):
 
 def predict(net, dataset):
     """Logits (N, 1, h, w) and the masks (N, 1, h, w) that belong to them."""
+    _at_least(1, images=len(dataset))
     net.eval()
     logits, masks = [], []
     with torch.no_grad():
@@ -245,9 +271,18 @@ def dice(found, masks, each=False):
 
 
 def _areas(found, masks, each):
-    found, masks = found.bool(), masks.bool()
+    found, masks = _binary(found, masks)
     axes = (1, 2, 3) if each else (0, 1, 2, 3)
     return (found & masks).sum(axes), (found | masks).sum(axes)
+
+
+def _binary(found, masks):
+    if found.shape != masks.shape or found.ndim != 4:
+        raise ValueError(
+            f"masks of shape {tuple(found.shape)} and {tuple(masks.shape)} cannot be "
+            "compared; both must be (N, 1, H, W)"
+        )
+    return found.bool(), masks.bool()
 
 
 def boundary_f1(found, masks, tolerance=2):
@@ -256,7 +291,7 @@ def boundary_f1(found, masks, tolerance=2):
     Mean over images (float). Two empty masks score 1, one empty mask scores 0. Source:
     Csurka et al., What is a good evaluation measure for semantic segmentation? (2013).
     """
-    pairs = zip(found.bool().numpy(), masks.bool().numpy(), strict=True)
+    pairs = zip(*(part.numpy() for part in _binary(found, masks)))
     values = [_outline_f1(a[0], b[0], tolerance) for a, b in pairs]
     return sum(values) / len(values)
 
@@ -277,6 +312,16 @@ def best_threshold(logits, masks):
     candidates = torch.linspace(0.02, 0.98, 49)
     values = [iou(logits.sigmoid() > t, masks) for t in candidates]
     return candidates[values.index(max(values))].item()
+
+
+def tuned(net, validation, test):
+    """Segment `test` at the threshold that is best on `validation`.
+
+    Returns found (N, 1, h, w) bool, masks (N, 1, h, w), and the threshold.
+    """
+    threshold = best_threshold(*predict(net, validation))
+    logits, masks = predict(net, test)
+    return logits.sigmoid() > threshold, masks, threshold
 
 
 def results(runs, validation, test):

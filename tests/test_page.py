@@ -1,0 +1,229 @@
+"""What a chapter says: verdicts, glued values, progress, in a kernel and as text."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+from myst_nb.core.variables import format_plain_text
+from myst_nb.ext.glue import extract_glue_data
+from nbclient import NotebookClient
+
+from helpers import page
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# --- one notebook, run in a kernel ------------------------------------------------
+
+CELLS = dict(
+    start="import numpy as np, time\n"
+    "from IPython.display import HTML\n"
+    "from helpers import page",
+    verdict="page.verdict('skips', 'a < b & \"c\"', 'holds', '0.70 ± 0.01 > 0.60')",
+    when="page.verdict('when', 'claim', 'holds only when <x> is large', 'numbers')",
+    none="page.verdict('none', 'claim', 'no difference seen here', 'numbers')",
+    fails="page.verdict('fails', 'claim', 'does not hold here', 'numbers')",
+    hidden="page.glue('hidden', 0.5)",
+    shown="page.glue('shown', HTML('<b>x</b>'), show=True)",
+    numpy="page.glue('numpy', np.float64(0.25))",
+    count="page.glue('count', np.int64(7))",
+    text="page.glue('text', page.spread([1, 2, 3]))",
+    say="page.say('IoU **0.5**')",
+    progress="progress = page.Progress()\n"
+    "progress.training([dict(step=50, loss=0.1234, iou=0.678)])\n"
+    "progress.start -= 65\n"
+    "progress.runs(2, 9)",
+    finish="page.finish()",
+)
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
+    made = nbformat.v4.new_notebook(cells=cells)
+    place = dict(metadata=dict(path=ROOT))
+    NotebookClient(made, timeout=120, kernel_name="python3", resources=place).execute()
+    return made
+
+
+@pytest.fixture
+def outputs(notebook):
+    """The outputs of each cell, by the cell's name."""
+    return {name: c.outputs for name, c in zip(CELLS, notebook.cells, strict=True)}
+
+
+@pytest.fixture
+def glued(notebook):
+    """What MyST-NB's own reader finds in the notebook; it changes what it reads."""
+    copy = nbformat.from_dict(notebook)
+    warnings = []
+    logger = SimpleNamespace(warning=lambda *a, **_: warnings.append(a))
+    data = extract_glue_data(copy, [0] * len(CELLS), logger)
+    assert not warnings
+    left = {name: c.outputs for name, c in zip(CELLS, copy.cells, strict=True)}
+    return SimpleNamespace(data=data, left=left)
+
+
+# --- verdicts ---------------------------------------------------------------------
+
+
+def test_a_verdict_is_one_output_with_its_name(outputs):
+    (output,) = outputs["verdict"]
+    assert output.output_type == "display_data"
+    assert output.metadata["scrapbook"] == dict(name="verdict_skips", mime_prefix="")
+    assert set(output.data) == {"text/html", "text/plain"}
+
+
+def test_a_verdict_is_escaped_and_whole(outputs):
+    text = outputs["verdict"][0].data["text/html"]
+    assert "a &lt; b &amp; &quot;c&quot;" in text and "a < b" not in text
+    assert "0.70 ± 0.01 &gt; 0.60" in text
+    assert 'id="verdict_skips"' in text and 'aria-label="Verdict: holds"' in text
+    other = outputs["when"][0].data["text/html"]
+    assert "holds only when &lt;x&gt; is large" in other and "<x>" not in other
+
+
+@pytest.mark.parametrize(
+    "name, kind, sign",
+    [("verdict", "holds", "✓"), ("when", "when", "◐"), ("none", "none", "≈"),
+     ("fails", "fails", "✗")],
+)  # fmt: skip
+def test_each_word_has_its_sign_and_class(outputs, name, kind, sign):
+    text = outputs[name][0].data["text/html"]
+    assert f'class="verdict verdict-{kind}"' in text
+    assert f'aria-hidden="true">{sign}</span>' in text
+
+
+def test_the_book_has_a_style_for_each_word():
+    rules = (ROOT / "book/_static/book.css").read_text(encoding="utf-8")
+    assert all(f".verdict-{kind}" in rules for _, kind in page.WORDS.values())
+
+
+@pytest.mark.parametrize("word", ["", "true", "Holds", "it holds"])
+def test_a_verdict_of_another_word_is_refused(word):
+    with pytest.raises(ValueError, match=f"'{word}' is no verdict.*holds, holds only"):
+        page.verdict("slug", "claim", word, "numbers")
+
+
+# --- glue -------------------------------------------------------------------------
+
+
+def test_myst_nb_finds_every_value(glued):
+    assert set(glued.data) == {
+        "verdict_skips", "verdict_when", "verdict_none", "verdict_fails", "hidden",
+        "shown", "numpy", "count", "text", "run_seconds",
+    }  # fmt: skip
+    assert "verdict-holds" in glued.data["verdict_skips"]["data"]["text/html"]
+    assert glued.data["hidden"]["data"] == {"text/plain": "0.5"}
+    assert glued.data["shown"]["data"]["text/html"] == "<b>x</b>"
+
+
+def test_hidden_values_leave_the_page_and_shown_ones_stay(outputs, glued):
+    prefix = "application/papermill.record/"
+    (hidden,) = outputs["hidden"]
+    assert hidden.data == {f"{prefix}text/plain": "0.5"}
+    assert hidden.metadata["scrapbook"] == dict(name="hidden", mime_prefix=prefix)
+    assert glued.left["hidden"] == []
+    (shown,) = glued.left["shown"]
+    assert shown.data["text/html"] == "<b>x</b>"
+    assert len(glued.left["verdict"]) == 1
+
+
+@pytest.mark.parametrize(
+    "name, form, expected",
+    [("hidden", ".2f", "0.50"), ("numpy", ".2f", "0.25"), ("numpy", "", "0.25"),
+     ("count", "d", "7"), ("text", "", "2.00 ± 1.00")],
+)  # fmt: skip
+def test_glued_values_can_be_formatted(glued, name, form, expected):
+    plain = glued.data[name]["data"]["text/plain"]
+    assert format_plain_text(plain, form) == expected
+
+
+# --- sentences, progress, run time ------------------------------------------------
+
+
+def test_say_is_markdown(outputs):
+    (output,) = outputs["say"]
+    assert output.data["text/markdown"] == "IoU **0.5**"
+
+
+def test_progress_is_one_line_that_is_rewritten(outputs):
+    (output,) = outputs["progress"]
+    text = output.data["text/markdown"]
+    assert text.startswith("2 of 9 trainings finished, 6") and text.endswith(" s")
+
+
+def test_progress_of_a_training():
+    shown = []
+    progress = page.Progress.__new__(page.Progress)
+    progress.handle = SimpleNamespace(update=lambda markdown: shown.append(markdown))
+    progress.start = page.time.time() - 12
+    rows = [dict(step=50, loss=2.0, iou=0.1), dict(step=100, loss=0.12345, iou=0.678)]
+    progress.training(rows)
+    assert [markdown.data for markdown in shown] == [
+        "step 100: loss 0.123, validation IoU 0.68, 12 s"
+    ]
+
+
+def test_finish_says_and_keeps_the_run_time(outputs, glued):
+    _, sentence = outputs["finish"]
+    seconds = float(glued.data["run_seconds"]["data"]["text/plain"])
+    assert 0.1 < seconds < 600  # since the kernel started
+    text = sentence.data["text/markdown"]
+    assert f"**{seconds:.0f} seconds** on {page.psutil.cpu_count()} processor" in text
+    assert len(glued.left["finish"]) == 1  # the value is hidden
+
+
+# --- numbers ----------------------------------------------------------------------
+
+
+def test_spread():
+    assert page.spread([0.6, 0.7, 0.8]) == "0.70 ± 0.10"
+    assert page.spread(np.array([1, 3]), digits=3) == "2.000 ± 1.414"
+
+
+def test_separation():
+    # Variances 1 and 4 (of the sample): pooled sqrt(2.5).
+    assert page.separation([5, 6, 7], [0, 2, 4]) == pytest.approx(4 / 2.5**0.5)
+    assert page.separation([0, 2, 4], [5, 6, 7]) == pytest.approx(-4 / 2.5**0.5)
+    assert page.separation([1, 2], [1, 2]) == 0
+    assert page.separation([2, 2], [1, 1]) > 1e6  # no spread at all
+
+
+@pytest.mark.parametrize(
+    "better, worse, expected",
+    [
+        ([0.70, 0.72, 0.71], [0.60, 0.62, 0.61], "holds"),
+        ([0.60, 0.62, 0.61], [0.70, 0.72, 0.71], "does not hold here"),
+        # All pairs agree, but by less than two standard deviations.
+        ([0.60, 0.70, 0.80], [0.59, 0.69, 0.79], "no difference seen here"),
+        ([0.59, 0.69, 0.79], [0.60, 0.70, 0.80], "no difference seen here"),
+        # Far apart on average, but one pair of eight does not agree.
+        (
+            [5, 5, 5, 5, 5, 5, 5, 5],
+            [1, 1, 1, 1, 1, 1, 1, 5.1],
+            "no difference seen here",
+        ),
+        (
+            [1, 1, 1, 1, 1, 1, 1, 5.1],
+            [5, 5, 5, 5, 5, 5, 5, 5],
+            "no difference seen here",
+        ),
+        # A tie is not ahead, and not behind.
+        ([5, 5, 5, 5, 5, 5, 5, 5], [1, 1, 1, 1, 1, 1, 1, 5], "no difference seen here"),
+        ([1, 1, 1, 1, 1, 1, 1, 5], [5, 5, 5, 5, 5, 5, 5, 5], "no difference seen here"),
+        ([1, 2, 3], [1, 2, 3], "no difference seen here"),
+    ],
+)
+def test_word(better, worse, expected):
+    assert page.word(better, worse) == expected
+    assert page.word(np.array(better), np.array(worse)) == expected
+    assert expected in page.WORDS
+
+
+def test_pairs_count_by_order():
+    """The same scores, paired in another way: one pair no longer agrees."""
+    better, worse = [1.0, 5, 5, 5, 5, 5, 5, 5], [0.9, 2, 1, 1, 1, 1, 1, 1]
+    assert page.word(better, worse) == "holds"
+    assert page.word(better, worse[::-1]) == "no difference seen here"
