@@ -47,7 +47,7 @@ def surfaces(
 
     Half of the textures are photographs (brick, gravel, grass), half are procedural
     (fabric, metal, stone). An image has 1.5 defects per 64 x 64 px on average, so that
-    about one small image in five has none, and some 4 % of all pixels are defects.
+    one small image in five has none, and some 4 % of all pixels are defects.
 
     Returns a TensorDataset of images (n, 3, size, size) and masks (n, 1, size, size),
     float32. Raises ValueError for an unknown split, texture or defect, and for sizes
@@ -180,12 +180,12 @@ def _crop(picture, shape, rng):
 
 def _defect(kind, rng):
     """Coverage (PATCH, PATCH) in 0..1 of one defect, and what it adds to the image."""
-    strength = rng.uniform(0.2, 0.4)
+    strength = rng.uniform(0.25, 0.45)
     if kind == "scratch":
         return _stroke(_bent_line(rng), rng.uniform(2, 3.5)), strength
     if kind == "crack":
         return _stroke(_jagged_line(rng), rng.uniform(2, 3.5)), -strength
-    return _blob(rng), 0.7 * strength * rng.choice([-1, 1], (3, 1, 1))
+    return _blob(rng), 0.7 * strength * rng.choice([-1, 1])
 
 
 # Points of the plane are complex numbers, x + iy, with the patch's centre at 0.

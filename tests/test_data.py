@@ -206,7 +206,7 @@ def test_defects_are_whole_and_of_one_piece():
         assert cover.min() == 0 and cover.max() == 1
         assert not np.concatenate([cover[[0, -1]], cover[:, [0, -1]].T]).any(), kind
         assert component_count(cover > 0.5) == 1
-        assert (0.1 < np.abs(added)).all() and (np.abs(added) <= 0.4).all()
+        assert (0.1 < np.abs(added)).all() and (np.abs(added) <= 0.45).all()
 
 
 class Middle:

@@ -1,0 +1,159 @@
+"""What the networks and functions of chapter 02 must do."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from helpers import chapters, data
+
+chapter = chapters.load("02_unet")
+TINY = dict(in_channels=1, classes=1)
+
+
+@pytest.mark.parametrize(("depth", "size"), [(1, 18), (1, 40), (2, 44), (3, 92)])
+def test_a_valid_net_returns_what_the_formula_says(depth, size):
+    net = chapter.UNet(**TINY, widths=(2,) * (depth + 1))
+    assert net(torch.zeros(1, 1, size, size)).shape[-1] == chapter.output_size(
+        size, depth
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_formula_follows_the_layers(depth):
+    for size in range(1, 300):
+        side, fits = size, True
+        for _ in range(depth):
+            side -= 4
+            fits &= side > 0 and side % 2 == 0
+            side //= 2
+        side -= 4
+        for _ in range(depth):
+            side = 2 * side - 4
+        if fits and side > 0:
+            assert chapter.output_size(size, depth) == side
+        else:
+            with pytest.raises(ValueError, match="cannot take"):
+                chapter.output_size(size, depth)
+
+
+@pytest.mark.parametrize("size", [1, 100, 187, 573, 600])
+def test_a_refusal_names_sizes_that_work(size):
+    with pytest.raises(ValueError, match=f"cannot take {size} px") as refusal:
+        chapter.output_size(size, 4)
+    *_, below, _, above, _ = str(refusal.value).replace(";", "").split()
+    assert chapter.output_size(int(below), 4) < chapter.output_size(int(above), 4)
+
+
+def test_height_and_width_may_differ():
+    net = chapter.UNet(**TINY, widths=(2, 2, 2))
+    assert net(torch.zeros(1, 1, 44, 60)).shape == (1, 1, 4, 20)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "reflect", "replicate"])
+def test_a_padded_net_keeps_the_size_and_refuses_odd_ones(padding):
+    net = chapter.UNet(**TINY, padding=padding, widths=(2, 2, 2))
+    assert net(torch.zeros(1, 1, 16, 24)).shape == (1, 1, 16, 24)
+    for size in (18, 4):
+        with pytest.raises(ValueError, match=rf"{size} px.*divisible by 4"):
+            net(torch.zeros(1, 1, size, 16))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 92, 92), (1, 92, 92), (1, 1, 92, 92, 92)])
+def test_wrong_channels_or_axes_are_refused(shape):
+    net = chapter.UNet(**TINY, widths=(2, 2, 2, 2))
+    with pytest.raises(ValueError, match=r"expected a batch \(N, 1, H, W\)"):
+        net(torch.zeros(shape))
+
+
+def test_weights_start_as_he_says():
+    torch.manual_seed(0)
+    net = chapter.UNet(widths=(32, 64, 128))
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            up = isinstance(layer, nn.ConvTranspose2d)
+            inputs = layer.in_channels * (1 if up else math.prod(layer.kernel_size))
+            expected = math.sqrt(2 / inputs)
+            slack = 5 / math.sqrt(layer.weight.numel())
+            assert layer.weight.std().item() == pytest.approx(expected, rel=slack)
+            assert not layer.bias.any()
+
+
+def test_only_norm_adds_batch_norm():
+    kinds = [type(m) for m in chapter.UNet(widths=(2, 2)).modules()]
+    assert nn.BatchNorm2d not in kinds
+    kinds = [type(m) for m in chapter.UNet(norm=True, widths=(2, 2)).modules()]
+    assert kinds.count(nn.BatchNorm2d) == 6
+
+
+def test_small_unet_first_answers_the_share():
+    net = chapter.small_unet(0.1)
+    assert net.head.bias.sigmoid().item() == pytest.approx(0.1)
+
+
+def test_centre_crop_keeps_the_middle():
+    x = torch.arange(49).reshape(1, 1, 7, 7)
+    assert chapter.centre_crop(x, torch.zeros(3, 3))[0, 0, 1, 1] == 24
+    assert chapter.centre_crop(x, torch.zeros(7, 7)).equal(x)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (70, 131), (60, 200)])
+def test_overlap_tile_equals_one_piece(shape):
+    torch.manual_seed(0)
+    net = chapter.UNet(**TINY, widths=(4, 4, 4)).eval()
+    image = torch.rand(1, *shape)
+    tiles = chapter.overlap_tile(net, image, tile=32, margin=20)
+    assert tiles.shape == (1, *shape)
+    below, right = (-side % 4 for side in shape)
+    grown = F.pad(image[None], [20, 20 + right, 20, 20 + below], mode="reflect")
+    with torch.no_grad():
+        whole = net(grown)[0][:, : shape[0], : shape[1]]
+    assert (tiles - whole).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(20, 90), (40, 200)])
+def test_overlap_tile_refuses_an_image_too_small_to_mirror(shape):
+    with pytest.raises(ValueError, match="take a smaller tile or margin"):
+        chapter.overlap_tile(nn.Identity(), torch.zeros(1, *shape), 32, 20)
+
+
+def test_elastic_moves_image_and_mask_together():
+    torch.manual_seed(0)
+    image = torch.rand(4, 1, 32, 32).round()
+    bent, mask = chapter.elastic(image, image)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert not mask.equal(image)
+    assert ((bent > 0.5) == (mask > 0.5)).float().mean() > 0.8
+    still, _ = chapter.elastic(image, image, spread=0)
+    assert torch.allclose(still, image, atol=1e-4)
+
+
+def test_separate_draws_a_seam_between_touching_objects_only():
+    instances = np.zeros((5, 8), int)
+    instances[1:4, 1:4], instances[1:4, 4:7] = 1, 2
+    mask = chapter.separate(instances)
+    assert mask[2].tolist() == [False, True, True, False, False, True, True, False]
+    assert (chapter.separate((instances == 1).astype(int)) == (instances == 1)).all()
+
+
+def test_the_weight_is_largest_between_two_objects():
+    instances = np.zeros((21, 40), int)
+    instances[5:16, 5:18], instances[5:16, 20:35] = 1, 2
+    balance, border = chapter.weight_map(instances, w0=10, sigma=2)
+    # two px apart: the first pixel of the gap is 1 px from one and 2 from the other
+    assert border[10, 18] == pytest.approx(10 * math.exp(-(3**2) / 8))
+    assert border[10, 0] < 1e-6 and not border[instances > 0].any()
+    share = (instances > 0).mean()
+    assert balance[10, 10] == pytest.approx(0.5 / share)
+    assert balance.mean() == pytest.approx(1)
+
+
+def test_separated_coins_can_be_counted():
+    from scipy import ndimage
+
+    for pile in data.touching_coins(10, size=80).tensors[1][:, 0].numpy():
+        mask = chapter.separate(pile)
+        assert ndimage.label(mask)[1] >= pile.max() > ndimage.label(pile > 0)[1]
