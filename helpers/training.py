@@ -90,12 +90,13 @@ def fit(
         losses.append(value.item())
 
         if (step + 1) % every == 0 or step + 1 == steps:
-            iou = evaluate(net, validation)["iou"]
-            if iou >= max((row["iou"] for row in history), default=0):
+            found, truth = predict(net, validation)
+            score = iou(found > 0, truth)
+            if score >= max((row["iou"] for row in history), default=0):
                 best = {k: v.clone() for k, v in net.state_dict().items()}
             seconds = time.perf_counter() - start
             mean = sum(losses) / len(losses)
-            history.append(dict(step=step + 1, loss=mean, iou=iou, seconds=seconds))
+            history.append(dict(step=step + 1, loss=mean, iou=score, seconds=seconds))
             losses = []
             state.save(net, optimizer, schedule, history, best)
             if report:
