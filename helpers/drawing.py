@@ -542,7 +542,8 @@ def legend(arrows, ops) -> str:
         words += "Pale: what came over a skip. "
     words += "Hover over a box for its module and shape."
     return (
-        '<figcaption class="network-legend" style="font-size:.85em;line-height:1.9">'
+        '<figcaption class="network-legend" style="font-size:.85em;line-height:1.9;'
+        'color:inherit">'  # not the theme's grey, which is faint
         f"{' '.join(items)}<br><span>{words}</span></figcaption>"
     )
 

@@ -1,9 +1,10 @@
 """Pictures and tables of the book, in one style.
 
-`draw` shows a network, `strip` images with masks and predictions, `curves` a training,
-`dots` the scores of several seeds, `table` and `cost_card` numbers. Pictures are
-matplotlib figures on a light card, which reads on a light and on a dark page; tables
-and drawings are HTML.
+`draw` shows a network, `gallery` images, `strip` images with masks and predictions,
+`painted` one large image with its prediction, `overlay` two masks, `curves` a training,
+`dots` the scores of several seeds, `bars`, `table` and `cost_card` numbers. Pictures
+are matplotlib figures on a light card, which reads on a light and on a dark page;
+tables, drawings, overlays and bars are HTML.
 """
 
 import html
@@ -14,7 +15,10 @@ from IPython.display import HTML
 
 from helpers.drawing import draw
 
-__all__ = ["COLOURS", "cost_card", "curves", "dots", "draw", "strip", "style", "table"]
+__all__ = [
+    "COLOURS", "bars", "cost_card", "curves", "dots", "draw", "gallery", "overlay",
+    "painted", "strip", "style", "table",
+]  # fmt: skip
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
     "FCN": "#E69F00",
@@ -55,6 +59,69 @@ def style() -> None:
             "lines.linewidth": 2,
             "legend.frameon": False,
         }
+    )
+
+
+def gallery(pictures, titles=(), outlines=None, rows=1, side=2.2):
+    """Show pictures in rows, one beside the other.
+
+    Pictures are (3 or 1, H, W) or (H, W) with values 0..1; `outlines`, one mask
+    (1, H, W) per picture, are drawn in white. `side` is in inches. Returns the axes.
+    """
+    columns = len(pictures) // rows
+    size = (side * columns, (side + 0.3) * rows)
+    _, axes = plt.subplots(rows, columns, figsize=size, dpi=80, squeeze=False)
+    for i, (axis, picture) in enumerate(zip(axes.flat, pictures, strict=True)):
+        picture = np.asarray(picture, dtype=float)
+        axis.imshow(_picture(picture if picture.ndim == 3 else picture[None]))
+        if outlines is not None and outlines[i].any():
+            axis.contour(outlines[i][0], [0.5], colors="white", linewidths=1)
+        if i < len(titles):
+            axis.set_title(titles[i], fontsize=14)
+        axis.axis("off")
+    return axes.flat
+
+
+def painted(image, truth, found):
+    """Show one image (3 or 1, H, W) with hits, extras and misses in three colours.
+
+    `truth` and `found` are masks (H, W). Returns the matplotlib figure.
+    """
+    figure, axis = plt.subplots(figsize=(5, 5.4), dpi=80)
+    truth, found = np.asarray(truth, dtype=bool), np.asarray(found, dtype=bool)
+    axis.imshow(_overlay(_picture(image), truth, found))
+    axis.axis("off")
+    _overlay_legend(figure)
+    return figure
+
+
+def overlay(truth, found, label, width="15rem") -> str:
+    """Two small masks (H, W) as SVG: hits, extras and misses, with their counts.
+
+    `label` is the text alternative. Light enough for every frame of a demo.
+    """
+    truth, found = np.asarray(truth, dtype=bool), np.asarray(found, dtype=bool)
+    drawn = keys = ""
+    for name, colour, part in _kinds(truth, found):
+        drawn += f'<path fill="{colour}" d="{_path(part)}"/>'
+        keys += f'<span style="border-left:1em solid {colour};padding:0 1em 0 .4em">'
+        keys += f"{name} {part.sum()}</span>"
+    h, w = truth.shape
+    return (
+        f'<svg viewBox="0 0 {w} {h}" role="img" aria-label="{html.escape(label)}" '
+        f'style="display:block;width:{width};max-width:100%">{drawn}'
+        f'<rect width="{w}" height="{h}" fill="none" stroke="currentColor" '
+        f'stroke-width="{w / 200}"/></svg><p>{keys}</p>'
+    )
+
+
+def bars(scores) -> str:
+    """Scores between 0 and 1, a dict from name to value, as text and bars in HTML."""
+    return "".join(
+        f'<div style="max-width:24rem">{html.escape(name)} {value:.2f}'
+        f'<div style="height:.5em;width:{100 * value:.0f}%;background:currentColor">'
+        "</div></div>"
+        for name, value in scores.items()
     )
 
 
@@ -219,10 +286,23 @@ def _picture(image) -> np.ndarray:
 def _overlay(picture, truth, found) -> np.ndarray:
     """The image in pale grey, with hits, extras and misses in colour."""
     result = np.repeat(0.35 + 0.5 * picture.mean(axis=2, keepdims=True), 3, axis=2)
-    kinds = ((truth & found, HIT), (found & ~truth, EXTRA), (truth & ~found, MISSED))
-    for where, colour in kinds:
+    for _, colour, where in _kinds(truth, found):
         result[where] = plt.matplotlib.colors.to_rgb(colour)
     return result
+
+
+def _kinds(truth, found):
+    """Name, colour and pixels of hits, extras and misses."""
+    yield "hit", HIT, truth & found
+    yield "extra", EXTRA, found & ~truth
+    yield "missed", MISSED, truth & ~found
+
+
+def _path(mask) -> str:
+    """SVG path of a mask (H, W): one rectangle for each run in a row."""
+    edges = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
+    runs = zip(np.argwhere(edges > 0), np.argwhere(edges < 0), strict=True)
+    return "".join(f"M{x} {y}h{end - x}v1H{x}z" for (y, x), (_, end) in runs)
 
 
 def _overlay_legend(figure) -> None:

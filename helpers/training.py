@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import joblib
 import pandas
 import torch
+from joblib.externals.loky import get_reusable_executor
 from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
@@ -209,6 +210,7 @@ def compare(variants, seeds=(0, 1, 2), report=None, **common):
         runs[name].append(run)
         if report:
             report(done, len(jobs))
+    get_reusable_executor().shutdown()  # idle workers would keep their memory
     return runs
 
 

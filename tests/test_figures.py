@@ -123,6 +123,52 @@ def test_a_refused_size_raises_the_networks_own_error(paper):
 # --- images, curves, tables -----------------------------------------------------------
 
 
+THREE = [figures.HIT, figures.EXTRA, figures.MISSED]
+
+
+def test_gallery_shows_every_kind_of_picture_in_its_place():
+    grey = torch.tensor([[0.0, 1.0], [0.5, 0.25]])
+    pictures = [grey, grey[None].numpy(), torch.rand(3, 2, 2), grey > 0.4]
+    outlines = torch.zeros(4, 1, 2, 2)
+    outlines[1, 0, 0, 0] = 1
+    axes = list(figures.gallery(pictures, ["a", "b"], outlines, rows=2))
+    shown = [axis.images[0].get_array() for axis in axes]
+    assert all(np.allclose(shown[i][..., 0], grey) for i in (0, 1))
+    assert np.allclose(shown[2], pictures[2].permute(1, 2, 0))
+    assert np.allclose(shown[3][..., 2], pictures[3])
+    assert [axis.get_title() for axis in axes] == ["a", "b", "", ""]
+    assert [len(axis.collections) for axis in axes] == [0, 1, 0, 0]
+
+
+def test_painted_colours_hits_extras_and_misses():
+    truth, found = torch.tensor([[[1, 1, 0, 0]], [[1, 0, 1, 0]]]).bool()
+    figure = figures.painted(torch.full((3, 1, 4), 0.5), truth, found)
+    shown = figure.axes[0].images[0].get_array()[0]
+    right = [plt.matplotlib.colors.to_rgb(c) for c in (*THREE, "#999999")]
+    assert np.allclose(shown[[0, 2, 1, 3]], right)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["hit", "extra", "missed"]
+
+
+def test_overlay_draws_each_run_of_pixels_once():
+    truth, found = torch.tensor(
+        [[[1, 1, 0, 1], [0, 0, 0, 0]], [[1, 1, 0, 0], [0, 1, 1, 1]]]
+    )
+    page = figures.overlay(truth, found, 'a "guess"', "9rem")
+    paths = dict(zip(THREE, ("M0 0h2v1H0z", "M1 1h3v1H1z", "M3 0h1v1H3z"), strict=True))
+    for colour, path in paths.items():
+        assert f'<path fill="{colour}" d="{path}"/>' in page
+    for text in ("hit 2<", "extra 3<", "missed 1<", 'viewBox="0 0 4 2"', "width:9rem"):
+        assert text in page
+    assert 'role="img" aria-label="a &quot;guess&quot;"' in page
+
+
+def test_bars_are_as_long_as_the_scores():
+    page = figures.bars({"IoU": 0.254, "F1 <2>": torch.tensor(1.0)})
+    assert "IoU 0.25<" in page and "width:25%" in page
+    assert "F1 &lt;2&gt; 1.00<" in page and "width:100%" in page
+
+
 def test_strip_colours_hits_extras_and_misses():
     truth, found = torch.zeros(2, 1, 1, 4, 4)
     truth[..., 0, :], found[..., 0, :2], found[..., 3, 0] = 1, 1, 1

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -344,11 +345,12 @@ def test_when_it_validates(steps, every, expected):
 def test_the_best_weights_are_kept(monkeypatch, ious, kept):
     snapshots = []
 
-    def evaluate(net, dataset):
+    def spy(net, dataset):
         snapshots.append({k: v.clone() for k, v in net.state_dict().items()})
-        return dict(iou=ious[len(snapshots) - 1])
+        return predict(net, dataset)
 
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(training, "predict", spy)
+    monkeypatch.setattr(training, "iou", lambda *_: ious[len(snapshots) - 1])
     run = fit(small(), toy(), toy(), steps=6, every=2)
     assert same_weights(run.net.state_dict(), snapshots[kept])
     others = [i for i in range(3) if i != kept]
@@ -636,6 +638,13 @@ def test_compare_does_not_depend_on_the_number_of_workers(monkeypatch, compared,
         for here, there in zip(runs[name], compared[0][name], strict=True):
             assert plain(here.history) == plain(there.history)
             assert same_weights(here.net.state_dict(), there.net.state_dict())
+
+
+def test_compare_leaves_no_worker_behind(monkeypatch):
+    monkeypatch.setattr(training.joblib, "cpu_count", lambda: 2)
+    compare(dict(a={}), (0, 1), **COMMON)
+    children = [" ".join(p.cmdline()) for p in psutil.Process().children()]
+    assert not [line for line in children if "popen_loky" in line]
 
 
 def test_compare_works_on_one_thread_and_passes_errors_on(monkeypatch):

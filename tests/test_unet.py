@@ -114,6 +114,29 @@ def test_overlap_tile_equals_one_piece(shape):
     assert (tiles - whole).abs().max() < 1e-5
 
 
+def test_a_deep_net_is_seamless_when_its_step_fits_the_pooling_grid():
+    torch.manual_seed(0)
+    net = chapter.UNet(**TINY, widths=(2,) * 5).eval()
+    image = torch.rand(1, 128, 128)
+    with torch.no_grad():
+        whole = net(F.pad(image[None], [94] * 4, mode="reflect"))[0]
+    whole = chapter.centre_crop(whole, image)
+    fits = chapter.overlap_tile(net, image, tile=16, margin=94)
+    assert (fits - whole).abs().max() < 1e-4 * whole.abs().max()
+    off = chapter.overlap_tile(net, image, tile=20, margin=92)
+    assert (off - whole).abs().max() > 1e-2 * whole.abs().max()
+
+
+def test_a_crop_to_something_larger_is_refused():
+    with pytest.raises(ValueError, match="48 x 48 px cannot shrink to 64 x 64"):
+        chapter.centre_crop(torch.zeros(1, 48, 48), torch.zeros(64, 64))
+
+
+def test_a_weight_map_needs_two_objects():
+    with pytest.raises(ValueError, match="1 objects: a border needs two"):
+        chapter.weight_map(np.eye(9, dtype=int))
+
+
 @pytest.mark.parametrize("shape", [(20, 90), (40, 200)])
 def test_overlap_tile_refuses_an_image_too_small_to_mirror(shape):
     with pytest.raises(ValueError, match="take a smaller tile or margin"):
