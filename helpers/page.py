@@ -113,8 +113,11 @@ class Progress:
         self._show(f"{done} of {of} trainings finished")
 
     def _show(self, text):
-        seconds = time.time() - self.start
-        self.handle.update(Markdown(f"{text}, {seconds:.0f} s"))
+        text = f"{text}, {time.time() - self.start:.0f} s"
+        if self.handle:
+            self.handle.update(Markdown(text))
+        else:  # not in a notebook
+            print(text)
 
 
 def finish():

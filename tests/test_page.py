@@ -227,3 +227,8 @@ def test_pairs_count_by_order():
     better, worse = [1.0, 5, 5, 5, 5, 5, 5, 5], [0.9, 2, 1, 1, 1, 1, 1, 1]
     assert page.word(better, worse) == "holds"
     assert page.word(better, worse[::-1]) == "no difference seen here"
+
+
+def test_progress_prints_where_there_is_no_notebook(capsys):
+    page.Progress().runs(1, 2)
+    assert "1 of 2 trainings finished, 0 s" in capsys.readouterr().out
