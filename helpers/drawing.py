@@ -359,14 +359,15 @@ def _stack_detours(arrows) -> None:
 
 
 def svg(boxes, arrows, title, words, colour) -> str:
-    """The picture itself; text in it stays near ten pixels or more."""
+    """The picture itself: shrunk by up to a quarter to fit, or else it scrolls."""
     width = max(max(b.right, b.cx + b.slot / 2) for b in boxes) + 10
     height = max(b.below for b in boxes) + 4
     key = f"network-{next(numbers)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
         f'aria-labelledby="{key}-t {key}-d" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="display:block;width:100%;min-width:{0.84 * width:.0f}px;'
+        f'style="display:block;width:100%;min-width:clamp(0px, '  # fits, or scrolls
+        f"({0.75 * width:.0f}px - 100%) * 9999, {0.87 * width:.0f}px);"
         f"max-width:{1.2 * width:.0f}px;height:auto;color:inherit;"
         'font-family:system-ui,sans-serif">',
         f'<title id="{key}-t">{html.escape(title)}</title>',
