@@ -2,7 +2,10 @@
 
 Shapes everywhere: images (N, C, H, W) float32, masks (N, 1, H, W) float32 of 0 and 1,
 logits (N, 1, h, w) where a network without padding has h < H: masks are then cropped
-to the centre, since the border was never predicted.
+to the centre, since the border was never predicted. Volumes have one more axis, before
+H. Where pixels have one of K classes, masks are label maps (N, 1, H, W), int64, and
+logits (N, K, h, w). A network may return several maps: the first one is its answer,
+and the loss gets them all.
 """
 
 import itertools
@@ -26,7 +29,7 @@ class Run:
     """A finished training: the network with its best weights, and how it got there.
 
     `history` holds one dict per validation: step, loss (mean since the last one), iou
-    (pooled, on the validation set, at threshold 0.5), seconds.
+    (what `fit`'s `score` says on the validation set), seconds.
     """
 
     net: nn.Module
@@ -39,16 +42,19 @@ class Run:
 
 def fit(
     net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
-    loss=F.binary_cross_entropy_with_logits, augment=None, report=None, checkpoint=None,
+    loss=F.binary_cross_entropy_with_logits, score=None, augment=None, report=None,
+    checkpoint=None,
 ):  # fmt: skip
     """Train a network; return a Run that holds it with the best weights it had.
 
     AdamW with a one-cycle learning rate of peak `lr`. Every `every` steps the network
-    is validated, the weights are kept if their IoU is the best so far, `report` (if
+    is validated, the weights are kept if their score is the best so far, `report` (if
     any) gets the history, and the state is written to the file `checkpoint` (if any),
     from which a later call with the same arguments goes on to the same result.
 
-    `loss(logits, masks)` and `augment(images, masks)` see one batch. Only the first
+    `loss(logits, masks)` and `augment(images, masks)` see one batch. `score(logits,
+    masks)` sees the validation set and returns a float, larger is better: by default
+    the pooled IoU at threshold 0.5, for label maps hand over `mean_iou`. Only the first
     channel of a mask is scored: others, such as a weight map, are for the loss.
     Raises FloatingPointError when the loss is not finite, ValueError when the
     checkpoint belongs to another training or a setting makes no sense.
@@ -76,8 +82,8 @@ def fit(
         if augment:
             images, masks = augment(images, masks)
         net.train()
-        logits = net(images)
-        value = loss(logits, crop_to(masks, logits))
+        answer = net(images)
+        value = loss(answer, crop_to(masks, first(answer)))
         if not value.isfinite():
             raise FloatingPointError(
                 f"the loss is {value.item()} at step {step} (learning rate "
@@ -91,13 +97,12 @@ def fit(
         losses.append(value.item())
 
         if (step + 1) % every == 0 or step + 1 == steps:
-            found, truth = predict(net, validation)
-            score = iou(found > 0, truth)
-            if score >= max((row["iou"] for row in history), default=0):
+            now = (score or iou_at_half)(*predict(net, validation))
+            if now >= max((row["iou"] for row in history), default=0):
                 best = {k: v.clone() for k, v in net.state_dict().items()}
             seconds = time.perf_counter() - start
             mean = sum(losses) / len(losses)
-            history.append(dict(step=step + 1, loss=mean, iou=score, seconds=seconds))
+            history.append(dict(step=step + 1, loss=mean, iou=now, seconds=seconds))
             losses = []
             state.save(net, optimizer, schedule, history, best)
             if report:
@@ -162,6 +167,11 @@ def start_at(layer, share):
     nn.init.constant_(layer.bias, math.log(share / (1 - share)))
 
 
+def first(answer):
+    """The map that counts, of a network that returns one map or several."""
+    return answer[0] if isinstance(answer, tuple | list) else answer
+
+
 def batch_of(dataset, indices):
     """Stack the items at these indices: images and masks with a batch axis."""
     images, masks = zip(*(dataset[i] for i in indices), strict=True)
@@ -224,13 +234,13 @@ def _train(seed, net, **arguments):
 
 
 def predict(net, dataset):
-    """Logits (N, 1, h, w) and the masks (N, 1, h, w) that belong to them."""
+    """Logits (N, K, h, w) and the masks (N, 1, h, w) that belong to them."""
     _at_least(1, images=len(dataset))
     net.eval()
     logits, masks = [], []
     with torch.no_grad():
         for images, batch_masks in DataLoader(dataset, batch_size=32):
-            logits.append(net(images))
+            logits.append(first(net(images)))
             masks.append(crop_to(batch_masks[:, :1], logits[-1]))
     return torch.cat(logits), torch.cat(masks)
 
@@ -256,6 +266,11 @@ def scores(logits, masks, threshold=0.5):
     )
 
 
+def iou_at_half(logits, masks):
+    """Pooled IoU of logits (N, 1, H, W) at the threshold 0.5, which is logit 0."""
+    return iou(logits > 0, masks)
+
+
 def iou(found, masks, each=False):
     """Intersection over union of two sets of masks; empty against empty is 1.
 
@@ -275,17 +290,63 @@ def dice(found, masks, each=False):
 
 def _areas(found, masks, each):
     found, masks = _binary(found, masks)
-    axes = (1, 2, 3) if each else (0, 1, 2, 3)
+    axes = tuple(range(int(each), found.ndim))
     return (found & masks).sum(axes), (found | masks).sum(axes)
 
 
 def _binary(found, masks):
-    if found.shape != masks.shape or found.ndim != 4:
+    if found.shape != masks.shape or found.ndim not in (4, 5):
         raise ValueError(
             f"masks of shape {tuple(found.shape)} and {tuple(masks.shape)} cannot be "
-            "compared; both must be (N, 1, H, W)"
+            "compared; both must be (N, 1, H, W), or (N, 1, D, H, W) for volumes"
         )
     return found.bool(), masks.bool()
+
+
+IGNORE = 255  # the label of pixels that are neither trained on nor scored
+
+
+def cross_entropy(logits, labels):
+    """Cross-entropy of logits (N, K, H, W) and label maps (N, 1, H, W), less IGNORE."""
+    return F.cross_entropy(logits, labels[:, 0], ignore_index=IGNORE)
+
+
+def confusion(found, labels, classes):
+    """Pixels of true class i that were called j: an int64 matrix (classes, classes).
+
+    `found` and `labels` are label maps of equal shape; IGNORE is left out. Raises
+    ValueError for other shapes and for a label that is no class.
+    """
+    if found.shape != labels.shape:
+        raise ValueError(
+            f"label maps of shape {tuple(found.shape)} and {tuple(labels.shape)} "
+            "cannot be compared; take the argmax over the channels, with keepdim=True"
+        )
+    counted = labels != IGNORE
+    found, labels = found[counted].long(), labels[counted].long()
+    for values in (found, labels):
+        if len(values) and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(
+                f"labels run from {values.min()} to {values.max()}; {classes} classes "
+                f"have the labels 0 to {classes - 1}, and {IGNORE} means: ignore"
+            )
+    pairs = torch.bincount(labels * classes + found, minlength=classes**2)
+    return pairs.reshape(classes, classes)
+
+
+def class_iou(matrix):
+    """IoU of each class (classes,), of a confusion matrix; 1 if it nowhere occurs."""
+    both, union = matrix.diag(), matrix.sum(0) + matrix.sum(1) - matrix.diag()
+    return torch.where(union > 0, both / union.clamp(min=1), 1.0)
+
+
+def mean_iou(logits, labels):
+    """Mean over the classes of the pooled IoU: "mean IU" of the FCN paper, section 5.
+
+    Logits (N, K, H, W), label maps (N, 1, H, W). Returns a float.
+    """
+    matrix = confusion(logits.argmax(1, keepdim=True), labels, logits.shape[1])
+    return class_iou(matrix).mean().item()
 
 
 def boundary_f1(found, masks, tolerance=2):
@@ -338,6 +399,6 @@ def results(runs, validation, test):
         threshold = best_threshold(*predict(run.net, validation))
         logits, masks = predict(run.net, test)
         row = dict(variant=name, seed=run.seed, **scores(logits, masks, threshold))
-        half = iou(logits > 0, masks)
+        half = iou_at_half(logits, masks)
         rows.append(row | dict(iou_at_half=half, threshold=threshold))
     return pandas.DataFrame(rows)

@@ -12,17 +12,21 @@ from torch.utils.data import Subset, TensorDataset
 
 from helpers import training
 from helpers.training import (
+    IGNORE,
     Run,
     batch_of,
     best_threshold,
     boundary_f1,
+    class_iou,
     compare,
+    confusion,
     crop_to,
     dice,
     evaluate,
     fit,
     flips,
     iou,
+    mean_iou,
     predict,
     results,
     scores,
@@ -690,3 +694,94 @@ def test_tuned_takes_its_threshold_from_the_validation_data():
     assert threshold == best_threshold(*predict(Given(), validation))
     assert found.dtype == torch.bool and found.all()
     assert torch.equal(masks, test.tensors[1])
+
+
+# --- classes, several maps, volumes ------------------------------------------------
+
+
+def test_confusion_by_hand():
+    labels = torch.tensor([[0, 0, 1], [2, 2, IGNORE]])[None, None]
+    found = torch.tensor([[0, 1, 1], [2, 0, 1]])[None, None]
+    expected = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 1]])
+    assert confusion(found, labels, 3).equal(expected)
+    torch.testing.assert_close(class_iou(expected), torch.tensor([1 / 3, 1 / 2, 1 / 2]))
+
+
+def test_a_class_that_nowhere_occurs_scores_1():
+    assert class_iou(torch.diag(torch.tensor([3, 0]))).tolist() == [1, 1]
+
+
+def test_mean_iou_takes_the_largest_logit_and_leaves_out_the_ignored():
+    labels = torch.randint(0, 3, (2, 1, 6, 6))
+    logits = F.one_hot(labels[:, 0], 3).movedim(-1, 1).float()
+    assert mean_iou(logits, labels) == 1
+    labels[0, 0, 0, 0] = (labels[0, 0, 0, 0] + 1) % 3
+    assert mean_iou(logits, labels) < 1
+    labels[0, 0, 0, 0] = IGNORE
+    assert mean_iou(logits, labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "labels", "message"),
+    [
+        (torch.zeros(1, 4, 4), torch.zeros(1, 1, 4, 4), "keepdim=True"),
+        (torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3), "3 classes.*0 to 2"),
+        (torch.full((1, 1, 4, 4), -1), torch.zeros(1, 1, 4, 4), "run from -1"),
+    ],
+)
+def test_confusion_refuses_what_is_no_label_map(found, labels, message):
+    with pytest.raises(ValueError, match=message):
+        confusion(found, labels, 3)
+
+
+def test_the_ignored_pixels_carry_no_gradient():
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    training.cross_entropy(logits, torch.tensor([[[[0, IGNORE], [2, 1]]]])).backward()
+    assert not logits.grad[0, :, 0, 1].any()
+    assert logits.grad[0, :, 1, 1].all()
+
+
+def test_fit_learns_classes():
+    grey, masks = toy(n=16).tensors
+    labels = TensorDataset(grey, masks.long())
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    run = fit(
+        net, labels, labels, steps=60, lr=0.02,
+        loss=training.cross_entropy, score=mean_iou,
+    )  # fmt: skip
+    assert run.history[-1]["iou"] == mean_iou(*predict(run.net, labels)) > 0.7
+
+
+class Several(nn.Module):
+    """Answers with three maps, the first of which counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x).split(1, dim=1)
+
+
+def test_of_several_maps_the_loss_gets_all_and_the_first_is_the_answer():
+    maps = []
+
+    def loss(answer, masks):
+        maps.append(len(answer))
+        pairs = (F.binary_cross_entropy_with_logits(a, masks) for a in answer)
+        return sum(pairs)
+
+    run = fit(Several(), toy(), toy(), steps=5, loss=loss)
+    assert maps == [3] * 5
+    logits, _ = predict(run.net, toy())
+    assert logits.equal(run.net(toy().tensors[0])[0])
+
+
+def test_volumes_are_trained_on_and_scored():
+    masks = torch.zeros(4, 1, 6, 6, 6)
+    masks[..., 2:4, 2:4, 2:4] = 1
+    volumes = TensorDataset(masks + 0.1 * torch.randn(masks.shape), masks)
+    run = fit(nn.Conv3d(1, 1, 1), volumes, volumes, steps=60, lr=0.3, augment=flips)
+    answer = scores(*predict(run.net, volumes))
+    assert answer["iou"] > 0.9 and answer["boundary_f1"] > 0.9
+    assert iou(masks, masks, each=True).tolist() == [1] * 4
