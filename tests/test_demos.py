@@ -2,13 +2,14 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from helpers.demos import Demo, explore, pack
 
@@ -116,39 +117,19 @@ def test_one_output_for_kernel_and_page():
     assert len(state) < 10_000  # the frames together are ten times as much
 
 
-@pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver here")
-def test_the_slider_works_from_the_keyboard(tmp_path):
+def test_the_slider_works_from_the_keyboard(browser, tmp_path):
     """Two demos on a page, in a real browser, without kernel or server."""
-    selenium = pytest.importorskip("selenium")
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-
     demos = [Demo(product, None, {"a": [2, 3, 5], "b": [7, 11]}) for _ in range(2)]
     page = "".join(demo.page() for demo in demos)
     (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{page}")
-    options = selenium.webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-background-networking",
-    ):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    service = selenium.webdriver.ChromeService(shutil.which("chromedriver"))
-    browser = selenium.webdriver.Chrome(options, service)
-    try:
-        browser.get((tmp_path / "page.html").as_uri())
-        sliders = browser.find_elements(By.TAG_NAME, "input")
-        frames = browser.find_elements(By.CLASS_NAME, "demo-frame")
-        assert [frame.text for frame in frames] == ["2 times 7 is 14"] * 2
-        sliders[0].send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-        sliders[1].send_keys(Keys.END)
-        assert frames[0].text == "5 times 11 is 55"
-        assert frames[1].text == "2 times 7 is 14"
-        assert sliders[0].get_attribute("aria-valuetext") == "5"
-        assert "a: 5" in browser.find_elements(By.TAG_NAME, "label")[0].text
-        assert not browser.get_log("browser")
-    finally:
-        browser.quit()
+    browser.get((tmp_path / "page.html").as_uri())
+    sliders = browser.find_elements(By.TAG_NAME, "input")
+    frames = browser.find_elements(By.CLASS_NAME, "demo-frame")
+    assert [frame.text for frame in frames] == ["2 times 7 is 14"] * 2
+    sliders[0].send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    sliders[1].send_keys(Keys.END)
+    assert frames[0].text == "5 times 11 is 55"
+    assert frames[1].text == "2 times 7 is 14"
+    assert sliders[0].get_attribute("aria-valuetext") == "5"
+    assert "a: 5" in browser.find_elements(By.TAG_NAME, "label")[0].text
+    assert not browser.get_log("browser")

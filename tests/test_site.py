@@ -139,6 +139,19 @@ def test_everything_loaded_is_there(pages):
     assert not missing, "\n".join(sorted(missing))
 
 
+def test_every_page_fits_a_phone_and_its_scripts_run(pages, browser):
+    wide, logged = {}, {}
+    for path in pages:
+        browser.get(path.as_uri())
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        if width > 390:
+            wide[place(path)] = width
+        if lines := [row["message"] for row in browser.get_log("browser")]:
+            logged[place(path)] = lines
+    assert not wide, f"wider than 390 px: {wide}"
+    assert not logged, f"the browser complains: {logged}"
+
+
 def test_the_costs_of_every_chapter_are_told(pages, closing):
     rows = []
     for name, seconds, peak in cache.runs():
