@@ -20,7 +20,8 @@ from helpers.folders import ImageMaskFolder, MVTecAD
 
 __all__ = [
     "DEFECTS", "PHOTOGRAPHS", "PROCEDURAL", "SPLITS", "ImageMaskFolder", "MVTecAD",
-    "lattices", "scene", "surfaces", "touching_coins",
+    "camouflage", "lattices", "mosaics", "scene", "spots", "surfaces", "textures",
+    "touching_coins", "volumes",
 ]  # fmt: skip
 
 PHOTOGRAPHS = ("brick", "gravel", "grass")
@@ -97,6 +98,48 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     return _tensors(*zip(*(_lattice(size, period, rng) for _ in range(n)), strict=True))
 
 
+def camouflage(n, size=64, seed=0, split="train"):
+    """A horse in one photographed texture on another; the mask is the horse.
+
+    Any two of brick, gravel and grass, brought to the same mean and spread, so that
+    brightness does not tell the horse from its surroundings; its colour is off by a
+    shade, and no colour or texture is always the horse's. The silhouette, one for all
+    splits, is turned, scaled, bent and flipped anew in each picture. Shapes as in
+    `surfaces`.
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    return _tensors(*zip(*(_hidden(size, split, rng) for _ in range(n)), strict=True))
+
+
+def textures(n, size=96, seed=0, split="train"):
+    """Crops of brick, gravel or grass: a class for each picture, and no mask.
+
+    Returns a TensorDataset of images (n, 3, size, size), float32 in 0..1, and classes
+    (n, 1, 1, 1), int64: the index in PHOTOGRAPHS. Colour, contrast and light differ
+    from picture to picture and do not tell the class.
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    classes = rng.integers(len(PHOTOGRAPHS), size=(n, 1, 1, 1))
+    reliefs = (
+        _texture(PHOTOGRAPHS[k], (size, size), split, rng) for k in classes.flat
+    )
+    return _tensors([_lit(relief, rng) for relief in reliefs], classes)
+
+
+def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
+    """Pictures put together from brick, gravel and grass, and exact label maps.
+
+    Three to six cells with wavy outlines, and across them a band of 6 to 12 px. Each
+    has a texture of its own. Returns a TensorDataset of images (n, 3, size, size),
+    float32 in 0..1, and label maps (n, 1, size, size), int64: the index in PHOTOGRAPHS.
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    _whole("the smallest number of cells", cells[0], 1)
+    _whole("the largest number of cells", cells[1], cells[0])
+    pairs = [_mosaic(size, split, cells, rng) for _ in range(n)]
+    return _tensors(*zip(*pairs, strict=True))
+
+
 def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
     """Photographed coins, cut out and placed so that they touch.
 
@@ -114,6 +157,35 @@ def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
     return _tensors(
         *zip(*(_pile(size, count, coins, rng) for _ in range(n)), strict=True)
     )
+
+
+def spots(n, size=64, seed=0, split="train", share=0.02):
+    """Soft grey spots, a bit brighter than a stony ground, that cover `share` of it.
+
+    Spots have a radius of 1.5 to 4 px; only how many there are depends on `share`, and
+    there is at least one. Images (n, 1, size, size), masks likewise. Raises ValueError
+    for a share outside 0 to 0.2.
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    if not 0 < share <= 0.2:
+        raise ValueError(f"share is {share}; it must be above 0 and at most 0.2")
+    return _tensors(*zip(*(_spotted(size, share, rng) for _ in range(n)), strict=True))
+
+
+def volumes(n, size=24, seed=0, split="train", noise=0.08):
+    """Tubes and rows of balls, in noise; the mask is the tubes.
+
+    Both run through all slices (the first spatial axis). Any single slice shows discs,
+    and the discs of tubes and balls have the same distribution of radius, brightness
+    and place: only from slice to slice a tube stays, and a ball swells, shrinks and
+    makes room for the next. One object in three is a tube, so that, with the gaps
+    between balls, about as many discs belong to tubes as to balls. `noise` is the
+    noise's standard deviation.
+
+    Returns a TensorDataset of images and masks (n, 1, size, size, size).
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    return _tensors(*zip(*(_tubes(size, noise, rng) for _ in range(n)), strict=True))
 
 
 # --- surfaces ---------------------------------------------------------------------
@@ -252,6 +324,42 @@ def _lattice(size, period, rng):
     return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
 
 
+# --- mosaics ----------------------------------------------------------------------
+
+
+def _mosaic(size, split, cells, rng):
+    """One picture (3, size, size) of several textures, and its label map."""
+    part = _cells(size, rng.integers(*cells, endpoint=True), rng)
+    relief, labels = np.zeros((size, size)), np.zeros((1, size, size), np.int64)
+    for cell in range(part.max() + 1):
+        here = part == cell
+        label = rng.integers(len(PHOTOGRAPHS))
+        labels[0, here] = label
+        relief[here] = _texture(PHOTOGRAPHS[label], here.shape, split, rng)[here]
+    return _lit(relief, rng), labels
+
+
+def _cells(size, count, rng):
+    """A number for each pixel: the nearest of `count` points, or the band's own."""
+    grid = np.mgrid[:size, :size] + 0.5
+    waves = [ndimage.gaussian_filter(noise, 6) for noise in rng.normal(size=grid.shape)]
+    grid = grid + 4 * np.array([wave / wave.std() for wave in waves])
+    points = rng.uniform(0, size, (count, 2, 1, 1))
+    nearest = ((grid - points) ** 2).sum(1).argmin(0)
+    through, angle = rng.uniform(size / 4, 3 * size / 4, 2), rng.uniform(0, np.pi)
+    y, x = grid - through[:, None, None]
+    across = abs(x * np.sin(angle) - y * np.cos(angle))
+    return np.where(across < rng.uniform(3, 6), count, nearest)
+
+
+def _lit(relief, rng):
+    """A picture (3, H, W) of a relief (H, W): colour, contrast, light and noise."""
+    colour = rng.uniform(0.3, 0.7) + rng.uniform(-0.08, 0.08, (3, 1, 1))
+    image = colour * (1 + rng.uniform(0.12, 0.25) * relief) * _light(relief.shape, rng)
+    image += rng.normal(0, 0.02, image.shape)
+    return image.clip(0, 1).astype(np.float32)
+
+
 # --- coins ------------------------------------------------------------------------
 
 
@@ -305,6 +413,100 @@ def _pile(size, count, coins, rng):
         )
     image = image + rng.normal(0, 0.03, shape)
     return image.clip(0, 1).astype(np.float32)[None], instances[None]
+
+
+# --- camouflage -------------------------------------------------------------------
+
+
+@functools.cache
+def _horse():
+    """Coverage (h, w) of a horse seen from the side, cut out of its picture."""
+    horse = ~photographs.horse()
+    (box,) = ndimage.find_objects(horse.astype(int))
+    return measure.block_reduce(horse[box].astype(float), 3, np.mean)
+
+
+def _hidden(size, split, rng):
+    """One picture (3, size, size) with a horse in it, and the mask (1, size, size)."""
+    cover = _silhouette(size, rng)
+    mask = cover > 0.5
+    inner, outer = (
+        _texture(name, mask.shape, split, rng)
+        for name in rng.choice(PHOTOGRAPHS, 2, replace=False)
+    )
+    inner, outer = (
+        (relief - relief[part].mean()) / relief[part].std()
+        for relief, part in ((inner, mask), (outer, ~mask))
+    )
+    relief = cover * inner + (1 - cover) * outer
+    colour = rng.uniform(0.35, 0.6) + rng.uniform(-0.08, 0.08, (3, 1, 1))
+    shade = _standard(rng.normal(size=(3, 1, 1)))  # no brighter, no darker
+    image = colour + 0.07 * shade * cover
+    image = image * (1 + rng.uniform(0.12, 0.22) * relief) * _light(mask.shape, rng)
+    image += rng.normal(0, 0.02, image.shape)
+    return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
+
+
+def _silhouette(size, rng):
+    """Coverage (size, size) of the horse, turned, scaled, bent, perhaps flipped."""
+    horse = _horse()
+    arrows = rng.normal(0, 0.04, (2, 4, 4))  # all lengths in shares of the side
+    bend = [ndimage.zoom(a, size / 4, order=3, grid_mode=True, mode="nearest")
+            for a in arrows]  # fmt: skip
+    line = (np.arange(size) + 0.5) / size - 0.5
+    shift = rng.uniform(-0.08, 0.08, 2)
+    y, x = (np.meshgrid(line, line, indexing="ij") - shift[:, None, None]) + bend
+    turn = np.exp(1j * rng.uniform(-0.4, 0.4)) * horse.shape[1]
+    place = (x + 1j * y) * turn / rng.uniform(0.65, 0.9)  # in the horse's pixels
+    rows = place.imag + (horse.shape[0] - 1) / 2
+    columns = place.real * rng.choice([-1, 1]) + (horse.shape[1] - 1) / 2
+    return ndimage.map_coordinates(horse, [rows, columns], order=1)
+
+
+# --- spots and volumes ------------------------------------------------------------
+
+
+def _spotted(size, share, rng):
+    """Grey image and mask, both (1, size, size)."""
+    shape = (size, size)
+    image = 0.4 * (1 + 0.15 * _texture("stone", shape, "train", rng))
+    y, x = np.mgrid[:size, :size] + 0.5
+    mask = np.zeros(shape, bool)
+    for _ in range(max(1, round(share * size**2 / 26))):  # a spot has some 26 px
+        centre, radius = rng.uniform(0, size, 2), rng.uniform(1.5, 4)
+        away = np.hypot(y - centre[0], x - centre[1]) - radius
+        image += rng.uniform(0.1, 0.3) * (0.5 - away / 2).clip(0, 1)
+        mask |= away < 0
+    image += rng.normal(0, 0.03, shape)
+    return image.clip(0, 1).astype(np.float32)[None], mask[None].astype(np.float32)
+
+
+def _tubes(size, noise, rng):
+    """Grey volume and mask, both (1, size, size, size)."""
+    z = np.arange(size) + 0.5
+    y, x = np.mgrid[:size, :size] + 0.5
+    image, mask = np.full((size,) * 3, 0.35), np.zeros((size,) * 3, bool)
+    placed = []  # of each object: its centre in each slice, and its largest radius
+    for _ in range(size**2 // 10):  # trials: as many as find room, up to the limit
+        radius, lean = rng.uniform(2.2, 3.8), rng.uniform(-0.12, 0.12, 2)
+        centre = rng.uniform(2, size - 2, 2)[:, None] + np.outer(lean, z - size / 2)
+        room = [np.hypot(*(centre - c)).min() - radius - r for c, r in placed]
+        if len(placed) == size**2 // 96 or min(room, default=9) < 1.5:
+            continue
+        placed.append((centre, radius))
+        tube = rng.random() < 1 / 3
+        # Height over the ball's centre, in radii: drawn once for a tube, while it moves
+        # on for a row of balls. Above 0.8 is the gap before the next ball.
+        height = np.full(size, rng.uniform(-0.8, 0.8))
+        if not tube:
+            height = (rng.uniform(0, 3.2) + z / radius) % 3.2 - 0.8
+        radii = radius * np.sqrt((1 - height**2).clip(0))
+        away = np.hypot(*(p - c[:, None, None] for p, c in zip((y, x), centre)))
+        away -= np.where(height < 0.8, radii, -1)[:, None, None]
+        image += rng.uniform(0.15, 0.35) * (0.5 - away).clip(0, 1)
+        mask |= tube & (away < 0)
+    image += rng.normal(0, noise, image.shape)
+    return image.clip(0, 1).astype(np.float32)[None], mask[None].astype(np.float32)
 
 
 # --- small things -----------------------------------------------------------------

@@ -175,8 +175,10 @@ def _levels(ops) -> list[float]:
             level += math.log2(op.settings["stride"][-1])
         elif op.kind == "upconv":
             level -= math.log2(op.settings["stride"][-1])
-        elif op.kind in ("upsample", "other") and len(op.shape) > 2 and op.inputs:
+        elif op.kind == "upsample":
             level += round(math.log2(ops[op.inputs[0]].shape[-1] / op.shape[-1]))
+        elif op.kind == "other" and len(op.shape) > 2 and op.inputs:
+            level = round(math.log2(ops[0].shape[-1] / op.shape[-1]))
         levels.append(round(level))
     return levels
 

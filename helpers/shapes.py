@@ -87,14 +87,13 @@ def trace(net: nn.Module, *input_shape: int) -> list[Op]:
     ops, index_of = [], {}
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if node.op == "placeholder" and node.name not in inputs:
-            continue  # a parameter, buffer or constant
+        sources = [index_of[n] for n in node.all_input_nodes if n in index_of]
         if node.op == "output":
             _add_outputs(ops, index_of, node.args[0])
+        elif not sources and node.name not in inputs:
+            continue  # a parameter, buffer or constant, or computed from these alone
         elif not isinstance(value, torch.Tensor) or _name(node) in SILENT:
-            sources = [index_of[n] for n in node.all_input_nodes if n in index_of]
-            if sources:
-                index_of[node] = sources[0]
+            index_of[node] = sources[0]
         else:
             index_of[node] = _add(ops, index_of, node)
     return ops

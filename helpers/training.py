@@ -158,6 +158,25 @@ def _at_least(least, **settings):
             raise ValueError(f"{name} is {value}; it must be at least {least}")
 
 
+def bce_dice(logits, masks):
+    """Binary cross-entropy plus 1 - soft Dice: the loss that later chapters train with.
+
+    Logits and masks of equal shape, (N, 1, H, W) or (N, 1, D, H, W). Dice has squared
+    denominators, as V-Net's (Milletari et al. 2016, section 3), and is pooled over the
+    batch, so that an image without foreground does no harm; a batch without any counts
+    as Dice 1 when all probabilities are 0. Raises ValueError for unequal shapes.
+    """
+    if logits.shape != masks.shape:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} and masks of {tuple(masks.shape)}; "
+            "bce_dice needs the same shape for both"
+        )
+    p, smooth = logits.sigmoid(), 1  # one pixel: it only matters where all is empty
+    both, areas = (p * masks).sum(), (p**2).sum() + (masks**2).sum()
+    soft_dice = (2 * both + smooth) / (areas + smooth)
+    return F.binary_cross_entropy_with_logits(logits, masks) + 1 - soft_dice
+
+
 def start_at(layer, share):
     """Set the last layer's bias so that an untrained network answers `share`.
 

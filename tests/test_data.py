@@ -1,5 +1,6 @@
 """The book's data: same seed same bytes, exact masks, splits that share nothing."""
 
+import functools
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from skimage import measure
 from helpers import data
 
 TEXTURES = data.PHOTOGRAPHS + data.PROCEDURAL
-MAKERS = [data.surfaces, data.lattices, data.touching_coins]
+MAKERS = [data.surfaces, data.lattices, data.touching_coins, data.camouflage]
 
 
 def same(a, b):
@@ -350,6 +351,126 @@ def test_a_period_that_does_not_fit(period):
         data.lattices(2, period=period)
 
 
+# --- spots ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.1, 0.02, 0.005])
+def test_spots_cover_their_share(share):
+    images, masks = data.spots(200, 48, share=share).tensors
+    assert images.shape == masks.shape == (200, 1, 48, 48)
+    assert 0.75 * share < masks.mean() < 2 * share + 0.005
+    assert masks.flatten(1).any(1).all()  # each has one
+    assert images[masks == 1].mean() > images[masks == 0].mean() + 0.03
+
+
+def test_spots_repeat_and_differ_by_split():
+    assert same(data.spots(3), data.spots(3))
+    assert not torch.equal(
+        data.spots(3).tensors[0], data.spots(3, split="test").tensors[0]
+    )
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 0.5])
+def test_a_share_of_spots_that_makes_no_sense(share):
+    with pytest.raises(ValueError, match=f"share is {share}"):
+        data.spots(2, share=share)
+
+
+# --- volumes ----------------------------------------------------------------------
+
+
+@functools.cache
+def discs_of():
+    """Area and contrast of each disc of 150 volumes without noise, tubes and balls."""
+    kinds = {True: [], False: []}
+    for image, mask in data.volumes(150, noise=0):
+        for picture, tubes in zip(image[0].numpy(), mask[0].numpy()):
+            labels = measure.label(picture > 0.425, connectivity=1)
+            for disc in measure.regionprops(labels, picture):
+                tube = tubes[labels == disc.label].mean() > 0.5
+                kinds[tube].append((disc.area, disc.intensity_max - 0.35))
+    return {tube: np.array(values) for tube, values in kinds.items()}
+
+
+def test_volumes_repeat_differ_by_split_and_have_the_right_form():
+    images, masks = data.volumes(3).tensors
+    assert images.shape == masks.shape == (3, 1, 24, 24, 24)
+    assert images.dtype == masks.dtype == torch.float32
+    assert 0 <= images.min() and images.max() <= 1
+    assert set(masks.unique().tolist()) == {0, 1}
+    assert same(data.volumes(3), data.volumes(3))
+    pictures = [data.volumes(3, split=split).tensors[0] for split in data.SPLITS]
+    assert not any(torch.equal(pictures[i], pictures[i - 1]) for i in range(3))
+
+
+def test_noise_changes_the_image_and_nothing_else():
+    noisy, clean = data.volumes(3), data.volumes(3, noise=0)
+    assert torch.equal(noisy.tensors[1], clean.tensors[1])
+    apart = (noisy.tensors[0] - clean.tensors[0]).std()
+    assert apart.item() == pytest.approx(0.08, rel=0.05)
+
+
+def test_a_slice_does_not_tell_tubes_from_balls():
+    tubes, balls = discs_of()[True], discs_of()[False]
+    assert min(len(tubes), len(balls)) > 4000
+    for column in (0, 1):
+        a, b = tubes[:, column], balls[:, column]
+        spread = np.concatenate([a, b]).std()
+        assert abs(a.mean() - b.mean()) < 0.2 * spread
+        assert a.std() == pytest.approx(b.std(), rel=0.15)
+
+
+def test_the_neighbours_tell():
+    """In a noise-free volume a tube keeps its area from slice to slice."""
+    image, mask = (part[0, 0].numpy() for part in data.volumes(1, noise=0).tensors)
+    bright = image > 0.425
+    for number in range(1, 1 + (columns := measure.label(bright)).max()):
+        areas = (columns == number).sum((1, 2))
+        share = mask[columns == number].mean()
+        assert share < 0.1 or share > 0.5  # all tube (and its rim), or none
+        changes = np.abs(np.diff(areas)) / areas.mean()
+        assert changes.max() < 0.5 if share > 0.5 else changes.max() > 0.2
+
+
+@pytest.mark.parametrize("name, value", [("n", 0), ("size", 7), ("seed", -1)])
+def test_volumes_that_cannot_be(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be a whole"):
+        data.volumes(**{"n": 2, name: value})
+
+
+# --- camouflage -------------------------------------------------------------------
+
+
+def test_a_horse_is_large_and_differs_from_picture_to_picture():
+    masks = data.camouflage(60).tensors[1]
+    share = masks.mean((1, 2, 3))
+    assert 0.05 < share.min() and share.max() < 0.4
+    assert masks.flatten(1).unique(dim=0).shape[0] == 60
+    biggest = [max(np.bincount(ndimage.label(m[0])[0].ravel())[1:]) for m in masks]
+    assert (torch.tensor(biggest) > 0.8 * masks.sum((1, 2, 3))).all()
+
+
+def test_brightness_does_not_give_the_horse_away(monkeypatch):
+    monkeypatch.setattr(data, "_light", lambda *a: 1)
+    images, masks = data.camouflage(60).tensors
+    for image, mask in zip(images.mean(1), masks[:, 0] > 0, strict=True):
+        horse, around = image[mask], image[~mask]
+        assert abs(horse.mean() - around.mean()) < 0.02
+        assert 0.7 < horse.std() / around.std() < 1.4
+
+
+def test_horse_and_surroundings_are_two_photographs_of_the_split(monkeypatch):
+    asked, original = [], data._photograph
+    monkeypatch.setattr(
+        data, "_photograph", lambda *a: asked.append(a[:2]) or original(*a)
+    )
+    data.camouflage(40, split="validation")
+    pairs = list(zip(asked[::2], asked[1::2], strict=True))
+    assert all(inner[0] != outer[0] for inner, outer in pairs)
+    assert len({(a[0], b[0]) for a, b in pairs}) == 6
+    assert {split for _, split in asked} == {"validation"}
+
+
 # --- coins ------------------------------------------------------------------------
 
 
@@ -414,3 +535,49 @@ def test_count_and_shrink():
 def test_coins_that_cannot_be(bad, answer):
     with pytest.raises(ValueError, match=answer):
         data.touching_coins(1, **bad)
+
+
+# --- textures and mosaics ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [data.textures, data.mosaics])
+def test_label_maps_of_three_textures(make):
+    images, labels = make(40, 64).tensors
+    side = 1 if make is data.textures else 64
+    assert images.shape == (40, 3, 64, 64) and images.dtype == torch.float32
+    assert images.min() >= 0 and images.max() <= 1 and images.isfinite().all()
+    assert labels.shape == (40, 1, side, side) and labels.dtype == torch.int64
+    share = torch.bincount(labels.flatten(), minlength=3) / labels.numel()
+    assert len(share) == 3 and (share > 0.15).all()
+    assert same(make(3), make(3)) and not same(make(3), make(3, seed=1))
+    with pytest.raises(ValueError, match="'val'; choose from train, validation, test"):
+        make(2, split="val")
+    with pytest.raises(ValueError, match="n is 0; it must be a whole"):
+        make(0)
+
+
+@pytest.mark.parametrize("make", [data.textures, data.mosaics])
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_textures_come_from_the_rows_of_their_split(make, split, monkeypatch):
+    asked, original = set(), data._photograph
+    monkeypatch.setattr(
+        data, "_photograph", lambda *a: asked.add(a[1]) or original(*a)
+    )
+    make(5, split=split)
+    assert asked == {split}
+
+
+def test_grey_does_not_tell_the_texture():
+    images, labels = data.mosaics(100).tensors
+    images = images.mean(1, keepdim=True)
+    images = images / images.mean((1, 2, 3), keepdim=True)
+    means = [images[labels == k].mean().item() for k in range(3)]
+    assert max(means) - min(means) < 0.02
+
+
+def test_mosaics_have_as_many_cells_as_asked():
+    _, labels = data.mosaics(20, cells=(1, 1)).tensors
+    kinds = [len(one.unique()) for one in labels]
+    assert max(kinds) == 2  # a cell, and the band across it
+    with pytest.raises(ValueError, match="largest number of cells is 2; it must be"):
+        data.mosaics(1, cells=(3, 2))

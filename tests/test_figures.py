@@ -7,7 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from test_shapes import FCN, RSU, Inception, ResUNet, SqueezeExcite, UNet, VNet
+from torch import nn
 
 from helpers import figures
 from helpers.drawing import chart, place, size
@@ -98,6 +100,17 @@ def test_boxes_of_every_family_do_not_overlap(net, shape, depth):
             beside = a.right <= b.left or b.right <= a.left
             assert beside or a.below <= b.above or b.below <= a.above, (a, b)
     assert figures.draw(net, *shape, depth=depth).description
+
+
+def test_pooling_by_frequencies_goes_one_level_down_and_stays_there():
+    class Spectral(nn.Module):
+        def forward(self, x):
+            spectrum = torch.fft.rfft(x, norm="forward")[..., : x.shape[-1] // 4 + 1]
+            y = torch.fft.irfft(spectrum, n=x.shape[-1] // 2, norm="forward")
+            return F.max_pool2d(x, 2)[..., : y.shape[-1]] + y[..., ::2, :]
+
+    boxes, _ = chart(trace(Spectral(), 1, 1, 32, 32))
+    assert boxes[-1].level == 1 and boxes[-1].shape == (1, 1, 16, 16)
 
 
 def test_residual_additions_are_skips():

@@ -285,6 +285,21 @@ def test_field_of_a_stage_and_of_another_axis():
         shapes.receptive_field(net, 1, 1, 32, 32, 32, module="mit")
 
 
+def test_what_is_computed_from_weights_alone_is_no_operation():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.Parameter(torch.zeros(2))
+
+        def forward(self, x):
+            weights = self.mix.softmax(0)
+            return weights[0] * x + weights[1] * x.relu()
+
+    ops = shapes.trace(Mixed(), 1, 3, 8, 8)
+    assert all(op.inputs for op in ops[1:])
+    assert "multiply" not in {op.kind for op in ops}
+
+
 def test_a_global_mean_sees_everything():
     assert set(shapes.receptive_field(SqueezeExcite(), 1, 1, 9, 9).width) == {9}
 

@@ -152,6 +152,14 @@ def test_every_page_fits_a_phone_and_its_scripts_run(pages, browser):
     assert not logged, f"the browser complains: {logged}"
 
 
+def test_the_ledger_holds_every_verdict_once(pages):
+    def verdicts(paths):
+        return sorted(box["id"] for p in paths for box in pages[p].select(".verdict"))
+
+    told = verdicts(SITE.glob("notebooks/*.html"))
+    assert verdicts([SITE / "book" / "ledger.html"]) == told == sorted(set(told))
+
+
 def test_the_costs_of_every_chapter_are_told(pages, closing):
     rows = []
     for name, seconds, peak in cache.runs():

@@ -15,6 +15,7 @@ from helpers.training import (
     IGNORE,
     Run,
     batch_of,
+    bce_dice,
     best_threshold,
     boundary_f1,
     class_iou,
@@ -785,3 +786,58 @@ def test_volumes_are_trained_on_and_scored():
     answer = scores(*predict(run.net, volumes))
     assert answer["iou"] > 0.9 and answer["boundary_f1"] > 0.9
     assert iou(masks, masks, each=True).tolist() == [1] * 4
+
+
+# --- the loss of the bench --------------------------------------------------------
+
+
+def test_bce_dice_by_hand():
+    logits = torch.tensor([0.0, 0.0, 40.0, -40.0]).reshape(1, 1, 2, 2)
+    masks = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2)
+    # p = 1/2, 1/2, 1, 0: overlap 1.5, squares 1.5 and 2, one pixel of smoothing.
+    bce = 2 * np.log(2) / 4
+    expected = bce + 1 - (2 * 1.5 + 1) / (1.5 + 2 + 1)
+    assert bce_dice(logits, masks).item() == pytest.approx(expected)
+    sure = 40 * (2 * masks - 1)
+    assert bce_dice(sure, masks).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 5, 7), (2, 1, 4, 5, 6)])
+def test_bce_dice_is_pooled_over_the_batch(shape):
+    logits, masks = torch.randn(shape), (torch.rand(shape) > 0.7).float()
+    masks[0] = 0  # an empty image among others
+    one = bce_dice(logits, masks)
+    assert one.ndim == 0 and torch.isfinite(one)
+    flat = logits.reshape(1, 1, -1, 1), masks.reshape(1, 1, -1, 1)
+    assert bce_dice(*flat).item() == pytest.approx(one.item(), rel=1e-5)
+
+
+def test_bce_dice_of_an_empty_batch():
+    empty = torch.zeros(2, 1, 8, 8)
+    for level in (-200.0, -5.0, 0.0, 200.0):
+        logits = torch.full_like(empty, level).requires_grad_()
+        value = bce_dice(logits, empty)
+        value.backward()
+        assert value.isfinite() and logits.grad.isfinite().all()
+    assert bce_dice(empty - 200, empty).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_bce_dice_points_the_right_way():
+    logits = torch.randn(2, 1, 8, 8, dtype=torch.double, requires_grad=True)
+    masks = torch.zeros(2, 1, 8, 8, dtype=torch.double)
+    masks[..., 2:5, 2:5] = 1
+    assert torch.autograd.gradcheck(lambda z: bce_dice(z, masks), logits)
+    flat = torch.zeros_like(masks).requires_grad_()
+    bce_dice(flat, masks).backward()
+    assert (flat.grad[masks == 1] < 0).all() and (flat.grad[masks == 0] > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 7), (2, 8, 8), (1, 1, 8, 8)])
+def test_bce_dice_does_not_broadcast(shape):
+    with pytest.raises(ValueError, match=r"\(2, 1, 8, 8\).*the same shape"):
+        bce_dice(torch.zeros(2, 1, 8, 8), torch.zeros(shape))
+
+
+def test_bce_dice_trains():
+    run = fit(small(), toy(24), toy(), steps=60, every=60, lr=0.1, loss=bce_dice)
+    assert run.history[-1]["iou"] > 0.6

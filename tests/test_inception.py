@@ -1,0 +1,243 @@
+"""What the networks and functions of chapter 05 must do."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import signal
+from torch import nn
+
+from helpers import chapters, cost, shapes
+
+chapter = chapters.load("05_inception_unet")
+TINY = dict(widths=(2, 3, 4))
+
+
+def wave(swings, samples, phase=0.0):
+    at = torch.arange(samples, dtype=torch.float64) / samples
+    return torch.cos(2 * torch.pi * swings * at + phase)
+
+
+# --- spectral pooling ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old", range(1, 14))
+@pytest.mark.parametrize("size", range(1, 18))
+def test_resample_agrees_with_scipy(old, size):
+    torch.manual_seed(0)
+    x = torch.randn(2, old, 3, dtype=torch.float64)
+    y = chapter.resample(x, size, axis=1)
+    assert y.shape == (2, size, 3) and not y.is_complex()
+    np.testing.assert_allclose(y, signal.resample(x.numpy(), size, axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(6, 7), (5, 8), (1, 1), (2, 15), (12, 15), (24, 31)])
+def test_a_constant_stays_constant(size):
+    flat = torch.full((2, 3, 12, 15), 0.7)
+    pooled = chapter.spectral_pool(flat, size)
+    assert pooled.shape == (2, 3, *size)
+    assert torch.allclose(pooled, torch.tensor(0.7))
+
+
+@pytest.mark.parametrize(("old", "size"), [(64, 32), (64, 31), (63, 32), (63, 31)])
+def test_slow_waves_are_sampled_exactly_and_fast_ones_vanish(old, size):
+    for swings in range((size - 1) // 2 + 1):
+        pooled = chapter.resample(wave(swings, old, 0.4), size)
+        assert torch.allclose(pooled, wave(swings, size, 0.4))
+    for swings in range(size // 2 + 1, old // 2 + 1):
+        assert chapter.resample(wave(swings, old, 0.4), size).abs().max() < 1e-12
+
+
+def test_the_last_wave_is_sampled_too():
+    pooled = chapter.resample(wave(16, 64, 0.4), 32)
+    assert torch.allclose(pooled, wave(16, 32, 0.4))
+
+
+def test_what_is_kept_keeps_its_energy():
+    torch.manual_seed(0)
+    smooth = chapter.resample(torch.randn(5, 31), 64)
+    pooled = chapter.resample(smooth, 32)
+    assert torch.allclose(pooled.square().mean(-1), smooth.square().mean(-1))
+    noise = torch.randn(5, 64)
+    assert (chapter.resample(noise, 31).square().mean(-1) < 1).all()
+
+
+def test_shrinking_what_was_stretched_gives_it_back():
+    torch.manual_seed(0)
+    for old, size in itertools.product((8, 9), (8, 9, 20, 21)):
+        x = torch.randn(3, old)
+        back = chapter.resample(chapter.resample(x, size), old)
+        assert torch.allclose(back, x, atol=1e-5) or size < old
+
+
+def test_full_size_is_the_identity_unless_fewer_waves_are_kept():
+    x = torch.randn(1, 2, 9, 12)
+    assert torch.allclose(chapter.spectral_pool(x, (9, 12)), x, atol=1e-6)
+    slow = chapter.spectral_pool(x, (9, 12), kept=(4, 6))
+    assert slow.shape == x.shape and not torch.allclose(slow, x, atol=0.1)
+    again = chapter.spectral_pool(slow, (9, 12), kept=(4, 6))
+    assert torch.allclose(again, slow, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(0, None), (4, 5), (20, 9), (4, -1)])
+def test_impossible_sizes_are_refused(size, kept):
+    with pytest.raises(ValueError, match=r"cannot keep .* of 8 samples in"):
+        chapter.resample(torch.zeros(1, 8), size, kept=kept)
+
+
+def test_gradients_are_right():
+    x = torch.randn(1, 1, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: chapter.spectral_pool(x, (3, 4)), x)
+
+
+# --- blocks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_the_hybrid_pool_sees_the_maximum_and_the_waves(stride):
+    pool = chapter.HybridPool(3, stride)
+    x = torch.randn(2, 3, 8, 12)
+    assert pool(x).shape == (2, 3, 8 // stride, 12 // stride)
+    assert pool.highest(x).shape == pool.slow(x).shape
+    assert pool.highest(x).amax() == x.amax()
+    assert torch.allclose(pool.slow(x).mean((2, 3)), x.mean((2, 3)), atol=1e-6)
+    if stride == 1:
+        assert (pool.highest(x) >= x).all()
+
+
+def test_the_two_inceptions_are_not_the_same():
+    authors, dilated = chapter.Inception(3, 4), chapter.DilatedInception(3, 4)
+    kinds = [
+        sorted((m.kernel_size[0], m.dilation[0]) for m in net.branches.modules()
+               if isinstance(m, nn.Conv2d))
+        for net in (authors, dilated)
+    ]  # fmt: skip
+    assert kinds == [[(1, 1), (1, 1), (3, 1), (5, 1)], [(3, d) for d in (1, 3, 5, 7)]]
+    x = torch.randn(2, 3, 10, 7)
+    assert authors(x).shape == dilated(x).shape == (2, 4, 10, 7)
+
+
+def test_dilations_cost_nothing():
+    nets = [
+        chapter.DilatedInception(3, 4, dilations=d) for d in ((1, 1, 1), (1, 2, 4))
+    ]
+    assert len({cost.params(net) for net in nets}) == 1
+    assert len({cost.macs(net, 1, 3, 16, 16) for net in nets}) == 1
+
+
+@pytest.mark.parametrize(("dilations", "field"), [((1, 1, 1), 3), ((1, 3, 5, 7), 15)])
+def test_fields_of_the_dilated_block(dilations, field):
+    net = chapter.DilatedInception(3, 4, dilations=dilations)
+    assert shapes.receptive_field(net, 1, 3, 33, 33).width.max() == field
+
+
+def test_the_authors_block_sees_everything_in_theory():
+    field = shapes.receptive_field(chapter.Inception(3, 4), 1, 3, 33, 33, clip=True)
+    assert (field.width == 33).all()
+    local = chapter.LocalInception(3, 4)
+    assert shapes.receptive_field(local, 1, 3, 33, 33).width.max() == 5
+    assert cost.params(local) == cost.params(chapter.Inception(3, 4))
+
+
+def test_ways_count_every_path():
+    for stack in [(1,), (1, 1), (2, 2, 2), (1, 2, 5), (1, 3, 9)]:
+        net = nn.Sequential(
+            *(nn.Conv1d(1, 1, 3, dilation=d, padding=d, bias=False) for d in stack)
+        )
+        for layer in net:
+            nn.init.ones_(layer.weight)
+        dot = torch.zeros(1, 1, 2 * sum(stack) + 1)
+        dot[..., sum(stack)] = 1
+        assert chapter.ways(*stack).tolist() == net(dot)[0, 0].int().tolist()
+    assert (chapter.ways(2, 2, 2) > 0).sum() == 7
+    assert (chapter.ways(1, 2, 5) > 0).all()
+
+
+def test_the_ceiling_falls_with_the_period():
+    values = [chapter.ceiling(13, p) for p in range(8, 24)]
+    assert values[0] == 1 and values[-1] == 0
+    assert values == sorted(values, reverse=True)
+
+
+# --- switch norm --------------------------------------------------------------------
+
+
+def test_switch_norm_can_be_each_of_its_three():
+    x = torch.randn(4, 3, 6, 5) * 3 + 2
+    theirs = nn.InstanceNorm2d(3), nn.GroupNorm(1, 3), nn.BatchNorm2d(3)
+    for which, reference in enumerate(theirs):
+        net = chapter.SwitchNorm(3)
+        net.mix.data[:, which] = 50
+        assert torch.allclose(net(x), reference(x), atol=1e-5)
+
+
+def test_switch_norm_uses_running_values_in_evaluation():
+    torch.manual_seed(0)
+    net = chapter.SwitchNorm(3)
+    net.mix.data[:, 2] = 50
+    x = torch.randn(8, 3, 16, 16) * 3 + 2
+    for _ in range(60):
+        net(x)
+    y = net.eval()(x[:1])
+    assert torch.allclose(y, net(x)[:1])
+    assert abs(net(x).mean()) < 0.05 and abs(net(x).std() - 1) < 0.05
+
+
+# --- the network --------------------------------------------------------------------
+
+
+def test_the_authors_widths():
+    with torch.device("meta"):
+        net = chapter.InceptionUNet()
+    ops = shapes.trace(net, 1, 3, 128, 128)
+    last = {op.modules[0]: op.shape[1:] for op in ops if op.modules}
+    for k, width in enumerate((16, 32, 64, 128)):
+        side = 128 >> k
+        assert last[f"encoder.{k}"] == last[f"decoder.{3 - k}"] == (width, side, side)
+        assert last[f"pools.{k}"] == (width, side // 2, side // 2)
+    assert last["bottom"] == (256, 8, 8) and last["short"] == (3, 8, 8)
+    assert ops[-1].shape == (1, 1, 128, 128)
+
+
+def test_height_and_width_may_differ_and_classes_too():
+    net = chapter.InceptionUNet(1, 4, **TINY)
+    assert net(torch.zeros(2, 1, 16, 24)).shape == (2, 4, 16, 24)
+
+
+@pytest.mark.parametrize("size", [4, 18, 30])
+def test_a_size_that_does_not_fit_is_refused_with_sizes_that_work(size):
+    net = chapter.InceptionUNet(**TINY)
+    with pytest.raises(ValueError, match=rf"{size} px.*divisible by 4") as refusal:
+        net(torch.zeros(1, 3, size, 16))
+    *_, below, _, above, _ = str(refusal.value).replace(";", "").split()
+    for works in (int(below), int(above)):
+        assert net(torch.zeros(1, 3, works, 16)).shape[-2] == works
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 16, 16), (1, 3, 16, 16, 16)])
+def test_wrong_channels_or_axes_are_refused(shape):
+    with pytest.raises(ValueError, match=r"expected a batch \(N, 3, H, W\)"):
+        chapter.InceptionUNet(**TINY)(torch.zeros(shape))
+
+
+def test_every_weight_gets_a_gradient():
+    torch.manual_seed(0)
+    net = chapter.InceptionUNet(**TINY, norm=True)
+    net(torch.randn(4, 3, 16, 16)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_the_small_net_costs_no_more_than_the_small_unet():
+    shape = 1, 3, 64, 64
+    net = chapter.small_inception_unet(0.1)
+    assert net.head.bias.sigmoid().item() == pytest.approx(0.1)
+    unet = chapters.load("02_unet").small_unet()
+    assert 0.9 < cost.macs(net, *shape) / cost.macs(unet, *shape) <= 1
+
+
+def test_a_stack_and_a_u_take_any_block():
+    for block in (chapter.Inception, chapter.DilatedInception):
+        x = torch.zeros(2, 3, 16, 16)
+        assert chapter.Stack(block, width=4, blocks=2)(x).shape == (2, 1, 16, 16)
+        assert chapter.UNetOf(block, widths=(2, 3, 4))(x).shape == (2, 1, 16, 16)
