@@ -366,7 +366,7 @@ def svg(boxes, arrows, title, words, colour) -> str:
     height = max(b.below for b in boxes) + 4
     key = f"network-{next(numbers)}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'<svg role="img" '
         f'aria-labelledby="{key}-t {key}-d" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'style="display:block;width:100%;min-width:clamp(0px, '  # fits, or scrolls
         f"({0.75 * width:.0f}px - 100%) * 9999, {0.87 * width:.0f}px);"
