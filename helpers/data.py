@@ -1,9 +1,10 @@
-"""The book's data: surfaces with exact masks, and coins that touch.
+"""The book's data: surfaces with exact masks, and a probe for each claim.
 
 Every function is deterministic: the same arguments give the same bytes. All data of
 the book is a map-style data set of `(image, mask)` pairs: image float32 (C, H, W) in
-0..1, mask float32 (1, H, W) of 0 and 1. The train, validation and test splits never
-share a pixel of a photograph.
+0..1, mask float32 (1, H, W) of 0 and 1, unless a function says otherwise (label and
+instance maps are int64, volumes have one more axis). The train, validation and test
+splits never share a pixel of a photograph.
 """
 
 import functools
