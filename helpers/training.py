@@ -42,15 +42,16 @@ class Run:
 
 def fit(
     net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
-    loss=F.binary_cross_entropy_with_logits, score=None, augment=None, report=None,
-    checkpoint=None,
+    loss=F.binary_cross_entropy_with_logits, score=None, augment=None, schedule=None,
+    report=None, checkpoint=None,
 ):  # fmt: skip
     """Train a network; return a Run that holds it with the best weights it had.
 
-    AdamW with a one-cycle learning rate of peak `lr`. Every `every` steps the network
-    is validated, the weights are kept if their score is the best so far, `report` (if
-    any) gets the history, and the state is written to the file `checkpoint` (if any),
-    from which a later call with the same arguments goes on to the same result.
+    AdamW with a one-cycle learning rate of peak `lr`, or what `schedule(optimizer, lr,
+    steps)` returns. Every `every` steps the network is validated, the weights are kept
+    if their score is the best so far, `report` (if any) gets the history, and the state
+    is written to the file `checkpoint` (if any), from which a later call with the same
+    arguments goes on to the same result.
 
     `loss(logits, masks)` and `augment(images, masks)` see one batch. `score(logits,
     masks)` sees the validation set and returns a float, larger is better: by default
@@ -64,9 +65,7 @@ def fit(
     _at_least(5, steps=steps)  # fewer are no cycle of the learning rate
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=0.25
-    )
+    schedule = (schedule or one_cycle)(optimizer, lr, steps)
     order = RandomSampler(train, num_samples=steps * batch, generator=torch.Generator())
     order.generator.manual_seed(seed)
     batches = list(BatchSampler(order, batch, drop_last=True))
@@ -109,6 +108,13 @@ def fit(
                 report(history)
     net.load_state_dict(best)
     return Run(net.eval(), history, seed)
+
+
+def one_cycle(optimizer, lr, steps):
+    """Rise to `lr` in the first quarter of the steps, then fall in half a cosine."""
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.25
+    )
 
 
 class Checkpoint:
