@@ -1,5 +1,6 @@
 # make book   the environment, the chapters' run, the pages
 # make test   everything that must hold, from one run of every chapter
+# make bench  chapter 08's full table, about two hours; goes on where it was stopped
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
@@ -17,6 +18,9 @@ test: $(ENV)
 	$(BIN)/python -m tools.cache unchanged $(BUILD) --quiet
 	$(BIN)/pytest tests/test_site.py
 
+bench: $(ENV)
+	$(BIN)/python -m tools.bench
+
 $(ENV): requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No Python at '$(PYTHON)': install Python 3.11 to 3.13, or name yours: make book PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "The book needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another: make book PYTHON=python3.12" % v[:2])'
@@ -27,4 +31,4 @@ $(ENV): requirements.txt constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book test clean
+.PHONY: book test bench clean

@@ -1,0 +1,134 @@
+"""The full bench of chapter 08: `python -m tools.bench`, about two hours on two cores.
+
+Trains what notebooks/08_lineage.ipynb defines, as many at a time as there are cores,
+and writes the table that the chapter shows, notebooks/08_lineage.csv. Each run is kept
+in _build/bench.jsonl as it finishes, so an interrupted bench goes on where it was.
+
+For every entry of every task: one trial for each learning rate, on data and seed of
+their own, chosen by the validation score; then the seeds at that rate, with equal steps
+("equal MACs": the small networks cost the same), and for the six networks once more
+with as many steps as fit into the slowest one's time ("equal seconds").
+"""
+
+import argparse
+import csv
+import datetime
+import io
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+
+from helpers import chapters
+
+ROOT = Path(__file__).resolve().parents[1]
+STATE, TABLE = ROOT / "_build" / "bench.jsonl", ROOT / "notebooks" / "08_lineage.csv"
+COLUMNS = ["task", "network", "budget", "seed", "lr", "steps"]
+RESULTS = ["validation", "seconds", "score", "border", "thin"]
+PACKAGES = ["torch", "numpy", "scipy", "scikit-image"]
+
+
+def read(digest):
+    """Return the finished runs, less those of another code."""
+    lines = STATE.read_text().splitlines() if STATE.is_file() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    return [row for row in rows if row.pop("code") == digest]
+
+
+def execute(job):
+    """Train one job in this process: its row of the table."""
+    _, result = chapters.load("08_lineage").run(*(job[c] for c in ORDER))
+    return job | {k: round(float(v), 4) for k, v in result.items()}
+
+
+ORDER = ["task", "network", "seed", "lr", "steps"]  # of run's arguments
+
+
+def key(row):
+    """What tells two jobs apart."""
+    return tuple(row[c] for c in COLUMNS)
+
+
+def work(jobs, done, digest):
+    """Train the jobs that are not done yet; keep each as it finishes."""
+    have, start = {key(row) for row in done}, time.time()
+    jobs = [job for job in jobs if key(job) not in have]
+    workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
+    STATE.parent.mkdir(exist_ok=True)
+    for n, row in enumerate(workers(joblib.delayed(execute)(j) for j in jobs), 1):
+        done.append(row)
+        with STATE.open("a") as file:
+            file.write(json.dumps(row | dict(code=digest)) + "\n")
+        left = (time.time() - start) / n * (len(jobs) - n) / 60
+        what = "{task}, {network}, {budget}, seed {seed}: {score}".format(**row)
+        print(f"{n} of {len(jobs)}, about {left:.0f} min left: {what}", flush=True)
+
+
+def trials(lineage):
+    """The learning-rate trials of every entry of every task."""
+    return [
+        dict(task=name, network=entry, budget="trial", seed=lineage.TRIAL_SEED, lr=lr,
+             steps=task.steps)
+        for name, task in lineage.TASKS.items() for entry in task.entries
+        for lr in lineage.RATES
+    ]  # fmt: skip
+
+
+def chosen(lineage, done, seeds):
+    """The runs at the chosen rates, seed by seed."""
+    tried = [row for row in done if row["budget"] == "trial"]
+    jobs = []
+    for name, task in lineage.TASKS.items():
+        rows = {e: [r for r in tried if (r["task"], r["network"]) == (name, e)]
+                for e in task.entries}  # fmt: skip
+        cost = {e: min(r["seconds"] for r in rows[e]) for e in rows}
+        for entry, own in rows.items():
+            lr = max(own, key=lambda row: row["validation"])["lr"]
+            steps = round(task.steps * max(cost.values()) / cost[entry])
+            budgets = {"MACs": task.steps}
+            if name not in ("volumes", "ablation"):
+                budgets["seconds"] = steps
+            jobs += [
+                dict(task=name, network=entry, budget=b, seed=s, lr=lr, steps=n)
+                for b, n in budgets.items() for s in range(seeds)
+            ]  # fmt: skip
+    return sorted(jobs, key=lambda job: job["seed"])  # all of seed 0, then of 1 ...
+
+
+def write(done, digest):
+    """Write the table, whole or not at all, with what it came from above it."""
+    head = dict(
+        code=digest, made=f"{datetime.date.today()}", python=platform.python_version(),
+        **{name: version(name) for name in PACKAGES}, cores=joblib.cpu_count(),
+        hours=round(sum(r["seconds"] for r in done) / 3600 / joblib.cpu_count(), 1),
+    )  # fmt: skip
+    text = io.StringIO(f"# {json.dumps(head)}\n")
+    text.seek(0, io.SEEK_END)
+    table = csv.DictWriter(text, COLUMNS + RESULTS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(sorted(done, key=lambda row: str(key(row))))
+    part = TABLE.with_suffix(".part")
+    part.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(part, TABLE)
+    print(f"{len(done)} runs in {TABLE}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, default=5)
+    seeds = parser.parse_args().seeds
+    if seeds < 3:
+        parser.error(f"--seeds is {seeds}; a spread needs at least 3")
+    lineage, digest = chapters.load("08_lineage"), chapters.digest()
+    done = read(digest)
+    work(trials(lineage), done, digest)
+    work(chosen(lineage, done, seeds), done, digest)
+    write(done, digest)
+
+
+if __name__ == "__main__":
+    main()
