@@ -82,15 +82,25 @@ def gallery(pictures, titles=(), outlines=None, rows=1, side=2.2):
     return axes.flat
 
 
-def painted(image, truth, found):
+def painted(image, truth, found, titles=()):
     """Show one image (3 or 1, H, W) with hits, extras and misses in three colours.
 
-    `truth` and `found` are masks (H, W). Returns the matplotlib figure.
+    `truth` and `found` are masks (H, W); several answers, (K, H, W) with K `titles`,
+    are shown two in a row. Returns the matplotlib figure.
     """
-    figure, axis = plt.subplots(figsize=(5, 5.4), dpi=80)
     truth, found = np.asarray(truth, dtype=bool), np.asarray(found, dtype=bool)
-    axis.imshow(_overlay(_picture(image), truth, found))
-    axis.axis("off")
+    answers = found.reshape(-1, *truth.shape)
+    columns = min(len(answers), 2)
+    rows = -(-len(answers) // columns)
+    side = 5 / columns
+    size = (5, side * rows + 0.4 + 0.3 * (rows if len(titles) else 0))
+    figure, axes = plt.subplots(rows, columns, figsize=size, dpi=80, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, answer in zip(axes.flat, answers):
+        axis.imshow(_overlay(_picture(image), truth, answer))
+    for axis, title in zip(axes.flat, titles):
+        axis.set_title(title, fontsize=12)
     _overlay_legend(figure)
     return figure
 

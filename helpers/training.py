@@ -43,7 +43,7 @@ class Run:
 def fit(
     net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
     loss=F.binary_cross_entropy_with_logits, score=None, augment=None, schedule=None,
-    report=None, checkpoint=None,
+    report=None, checkpoint=None, accelerator=None,
 ):  # fmt: skip
     """Train a network; return a Run that holds it with the best weights it had.
 
@@ -57,12 +57,19 @@ def fit(
     masks)` sees the validation set and returns a float, larger is better: by default
     the pooled IoU at threshold 0.5, for label maps hand over `mean_iou`. Only the first
     channel of a mask is scored: others, such as a weight map, are for the loss.
+
+    An `accelerate.Accelerator` brings in what it finds: a GPU, mixed precision, other
+    processes. `batch` stays the size of the whole batch, of which each process takes
+    its share. The loss of the history is the mean over the processes; the main one
+    validates, saves and reports, and all of them return the same Run.
     Raises FloatingPointError when the loss is not finite, ValueError when the
     checkpoint belongs to another training or a setting makes no sense.
     """
+    accelerator = accelerator or OneProcess()
     sizes = dict(training_images=len(train), validation_images=len(validation))
     _at_least(1, batch=batch, every=every, **sizes)
     _at_least(5, steps=steps)  # fewer are no cycle of the learning rate
+    share_size(batch, accelerator.num_processes)  # or refuse
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr)
     schedule = (schedule or one_cycle)(optimizer, lr, steps)
@@ -72,6 +79,7 @@ def fit(
     sizes["parameters"] = sum(p.numel() for p in net.parameters())
     settings = dict(steps=steps, batch=batch, lr=lr, seed=seed, every=every, **sizes)
     state = Checkpoint(checkpoint, settings)
+    model, optimizer = accelerator.prepare(net, optimizer)  # `net` is inside `model`
     history, best, done = state.load(net, optimizer, schedule)
     before = history[-1]["seconds"] if history else 0
     losses, start = [], time.perf_counter() - before
@@ -80,32 +88,37 @@ def fit(
         images, masks = batch_of(train, batches[step])
         if augment:
             images, masks = augment(images, masks)
+        # Only now, so that all processes draw for the batch what one would draw.
+        images, masks = own_share(accelerator, images, masks)
         net.train()
-        answer = net(images)
+        answer = model(images)
         value = loss(answer, crop_to(masks, first(answer)))
-        if not value.isfinite():
+        mean = accelerator.reduce(value.detach(), "mean")
+        if not mean.isfinite():
             raise FloatingPointError(
-                f"the loss is {value.item()} at step {step} (learning rate "
+                f"the loss is {mean.item()} at step {step} (learning rate "
                 f"{schedule.get_last_lr()[0]:.2g}): look for a division by zero or a "
                 "log of zero in the loss, or lower lr"
             )
         optimizer.zero_grad()
-        value.backward()
+        accelerator.backward(value)
         optimizer.step()
         schedule.step()
-        losses.append(value.item())
+        losses.append(mean.item())
 
         if (step + 1) % every == 0 or step + 1 == steps:
-            now = (score or iou_at_half)(*predict(net, validation))
-            if now >= max((row["iou"] for row in history), default=0):
-                best = {k: v.clone() for k, v in net.state_dict().items()}
-            seconds = time.perf_counter() - start
-            mean = sum(losses) / len(losses)
-            history.append(dict(step=step + 1, loss=mean, iou=now, seconds=seconds))
+            if accelerator.is_main_process:
+                now = (score or iou_at_half)(*predict(net, validation))
+                if now >= max((row["iou"] for row in history), default=0):
+                    best = {k: v.cpu().clone() for k, v in net.state_dict().items()}
+                row = dict(step=step + 1, loss=sum(losses) / len(losses), iou=now)
+                history.append(row | dict(seconds=time.perf_counter() - start))
+                state.save(net, optimizer, schedule, history, best)
+                if report:
+                    report(history)
             losses = []
-            state.save(net, optimizer, schedule, history, best)
-            if report:
-                report(history)
+            history, best = from_main(accelerator, history, best)
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     net.load_state_dict(best)
     return Run(net.eval(), history, seed)
 
@@ -115,6 +128,52 @@ def one_cycle(optimizer, lr, steps):
     return torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=steps, pct_start=0.25
     )
+
+
+class OneProcess:
+    """Stands in for an Accelerator where none is handed over: it changes nothing."""
+
+    num_processes, process_index, is_main_process, device = 1, 0, True, None
+
+    def prepare(self, *parts):
+        return parts
+
+    def reduce(self, value, reduction):
+        return value
+
+    def backward(self, value):
+        value.backward()
+
+    def unwrap_model(self, model, keep_fp32_wrapper):
+        return model
+
+
+def own_share(accelerator, *batch):
+    """This process's part of each tensor of a batch, on this process's device."""
+    n, own = accelerator.num_processes, accelerator.process_index
+    return [part.chunk(n)[own].to(accelerator.device) for part in batch]
+
+
+def share_size(batch, processes):
+    """How much of a batch each process takes; ValueError where it does not come out."""
+    if batch % processes:
+        below = max(batch // processes, 1) * processes
+        raise ValueError(
+            f"a batch of {batch} cannot be shared by {processes} processes: they must "
+            f"divide it; {below} and {below + processes} work"
+        )
+    return batch // processes
+
+
+def from_main(accelerator, *values):
+    """The main process's values, which all others wait for, and its random numbers."""
+    if accelerator.num_processes == 1:
+        return values
+    from accelerate.utils import broadcast_object_list
+
+    *values, random = broadcast_object_list([*values, torch.get_rng_state()])
+    torch.set_rng_state(random)  # validation draws some: augmentation would differ
+    return values
 
 
 class Checkpoint:
@@ -138,7 +197,7 @@ class Checkpoint:
         if not self.path or not os.path.exists(self.path):
             return [], None, 0
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, weights_only=True, map_location="cpu")
             settings = state["settings"]
         except Exception as error:
             raise ValueError(
@@ -239,14 +298,26 @@ def compare(variants, seeds=(0, 1, 2), report=None, **common):
     """
     jobs = list(itertools.product(variants, seeds))
     work = [joblib.delayed(_train)(seed, **common, **variants[n]) for n, seed in jobs]
-    workers = joblib.Parallel(min(joblib.cpu_count(), 8), return_as="generator")
     runs = {name: [] for name in variants}
-    for done, ((name, _), run) in enumerate(zip(jobs, workers(work), strict=True), 1):
+    for (name, _), run in zip(jobs, side_by_side(work, report), strict=True):
         runs[name].append(run)
-        if report:
-            report(done, len(jobs))
-    get_reusable_executor().shutdown()  # idle workers would keep their memory
     return runs
+
+
+def side_by_side(calls, report=None):
+    """Do all `calls`, as many at a time as there are cores; list what they return.
+
+    A call is `joblib.delayed(function)(arguments)` and runs in a process of its own.
+    `report(done, of)` is called as they finish.
+    """
+    workers = joblib.Parallel(min(joblib.cpu_count(), 8), return_as="generator")
+    results = []
+    for result in workers(calls):
+        results.append(result)
+        if report:
+            report(len(results), len(calls))
+    get_reusable_executor().shutdown()  # idle workers would keep their memory
+    return results
 
 
 def _train(seed, net, **arguments):
@@ -259,14 +330,18 @@ def _train(seed, net, **arguments):
 
 
 def predict(net, dataset):
-    """Logits (N, K, h, w) and the masks (N, 1, h, w) that belong to them."""
+    """Logits (N, K, h, w) and the masks (N, 1, h, w) that belong to them.
+
+    The network may be on a GPU; what it answers comes back.
+    """
     _at_least(1, images=len(dataset))
     net.eval()
     logits, masks = [], []
+    device = next(net.parameters(), torch.empty(0)).device
     with torch.no_grad():
         for images, batch_masks in DataLoader(dataset, batch_size=32):
-            logits.append(first(net(images)))
-            masks.append(crop_to(batch_masks[:, :1], logits[-1]))
+            logits.append(first(net(images.to(device))).cpu())
+            masks.append(crop_to(batch_masks[:, :1].cpu(), logits[-1]))
     return torch.cat(logits), torch.cat(masks)
 
 

@@ -4,10 +4,12 @@ Trains what notebooks/08_lineage.ipynb defines, as many at a time as there are c
 and writes the table that the chapter shows, notebooks/08_lineage.csv. Each run is kept
 in _build/bench.jsonl as it finishes, so an interrupted bench goes on where it was.
 
-For every entry of every task: one trial for each learning rate, on data and seed of
-their own, chosen by the validation score; then the seeds at that rate, with equal steps
-("equal MACs": the small networks cost the same), and for the six networks once more
-with as many steps as fit into the slowest one's time ("equal seconds").
+For every entry of every task: the time of a step; one trial for each learning rate, on
+data and seed of their own, chosen by the validation score; then the seeds at that rate,
+with equal steps ("equal MACs": the small networks cost the same), and for the six
+networks once more with as many steps as fit into the slowest one's time ("equal
+seconds"). `seconds` are of the processor, not of the clock: other work beside the bench
+does not count.
 """
 
 import argparse
@@ -40,12 +42,20 @@ def read(digest):
 
 
 def execute(job):
-    """Train one job in this process: its row of the table."""
-    _, result = chapters.load("08_lineage").run(*(job[c] for c in ORDER))
+    """Do one job in this process: its row of the table."""
+    run = chapters.load("08_lineage").run
+    *start, steps = (job[c] for c in ("task", "network", "seed", "lr", "steps"))
+    if job["budget"] == "step":  # two trainings that differ in nothing but 20 steps
+        run(*start, 5)
+        spent = []
+        for n in (5, 25):
+            begin = time.process_time()
+            run(*start, n)
+            spent.append(time.process_time() - begin)
+        return job | dict(seconds=round((spent[1] - spent[0]) / 20, 5))
+    _, result = run(*start, steps)
+    del result["seconds"]  # of the clock
     return job | {k: round(float(v), 4) for k, v in result.items()}
-
-
-ORDER = ["task", "network", "seed", "lr", "steps"]  # of run's arguments
 
 
 def key(row):
@@ -64,34 +74,37 @@ def work(jobs, done, digest):
         with STATE.open("a") as file:
             file.write(json.dumps(row | dict(code=digest)) + "\n")
         left = (time.time() - start) / n * (len(jobs) - n) / 60
-        what = "{task}, {network}, {budget}, seed {seed}: {score}".format(**row)
+        what = "{task}, {network}, {budget}, seed {seed}".format(**row)
         print(f"{n} of {len(jobs)}, about {left:.0f} min left: {what}", flush=True)
 
 
 def trials(lineage):
-    """The learning-rate trials of every entry of every task."""
-    return [
-        dict(task=name, network=entry, budget="trial", seed=lineage.TRIAL_SEED, lr=lr,
-             steps=task.steps)
-        for name, task in lineage.TASKS.items() for entry in task.entries
-        for lr in lineage.RATES
-    ]  # fmt: skip
+    """The step times and the learning-rate trials of every entry of every task."""
+    for name, task in lineage.TASKS.items():
+        for entry in task.entries:
+            job = dict(task=name, network=entry, seed=lineage.TRIAL_SEED)
+            yield job | dict(budget="step", lr=lineage.RATES[0], steps=20)
+            for lr in lineage.RATES:
+                yield job | dict(budget="trial", lr=lr, steps=task.steps)
 
 
 def chosen(lineage, done, seeds):
     """The runs at the chosen rates, seed by seed."""
-    tried = [row for row in done if row["budget"] == "trial"]
     jobs = []
     for name, task in lineage.TASKS.items():
-        rows = {e: [r for r in tried if (r["task"], r["network"]) == (name, e)]
-                for e in task.entries}  # fmt: skip
-        cost = {e: min(r["seconds"] for r in rows[e]) for e in rows}
-        for entry, own in rows.items():
-            lr = max(own, key=lambda row: row["validation"])["lr"]
-            steps = round(task.steps * max(cost.values()) / cost[entry])
+        mine = [row for row in done if row["task"] == name]
+        step = {r["network"]: r["seconds"] for r in mine if r["budget"] == "step"}
+        for entry in task.entries:
+            tried = [
+                row for row in mine
+                if (row["network"], row["budget"]) == (entry, "trial")
+            ]  # fmt: skip
+            lr = max(tried, key=lambda row: row["validation"])["lr"]
             budgets = {"MACs": task.steps}
             if name not in ("volumes", "ablation"):
-                budgets["seconds"] = steps
+                budgets["seconds"] = round(
+                    task.steps * max(step.values()) / step[entry]
+                )
             jobs += [
                 dict(task=name, network=entry, budget=b, seed=s, lr=lr, steps=n)
                 for b, n in budgets.items() for s in range(seeds)
@@ -104,7 +117,6 @@ def write(done, digest):
     head = dict(
         code=digest, made=f"{datetime.date.today()}", python=platform.python_version(),
         **{name: version(name) for name in PACKAGES}, cores=joblib.cpu_count(),
-        hours=round(sum(r["seconds"] for r in done) / 3600 / joblib.cpu_count(), 1),
     )  # fmt: skip
     text = io.StringIO(f"# {json.dumps(head)}\n")
     text.seek(0, io.SEEK_END)
@@ -125,7 +137,7 @@ def main():
         parser.error(f"--seeds is {seeds}; a spread needs at least 3")
     lineage, digest = chapters.load("08_lineage"), chapters.digest()
     done = read(digest)
-    work(trials(lineage), done, digest)
+    work(list(trials(lineage)), done, digest)
     work(chosen(lineage, done, seeds), done, digest)
     write(done, digest)
 
