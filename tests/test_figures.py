@@ -163,6 +163,13 @@ def test_painted_colours_hits_extras_and_misses():
     assert names == ["hit", "extra", "missed"]
 
 
+def test_painted_shows_several_answers():
+    truth, found = torch.zeros(4, 6).bool(), torch.ones(3, 4, 6).bool()
+    figure = figures.painted(torch.rand(3, 4, 6), truth, found, ["a", "b", "c"])
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b", "c", ""]
+    assert [len(axis.images) for axis in figure.axes] == [1, 1, 1, 0]
+
+
 def test_overlay_draws_each_run_of_pixels_once():
     truth, found = torch.tensor(
         [[[1, 1, 0, 1], [0, 0, 0, 0]], [[1, 1, 0, 0], [0, 1, 1, 1]]]

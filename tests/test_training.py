@@ -2,6 +2,7 @@
 
 import os
 
+import joblib
 import numpy as np
 import psutil
 import pytest
@@ -841,3 +842,11 @@ def test_bce_dice_does_not_broadcast(shape):
 def test_bce_dice_trains():
     run = fit(small(), toy(24), toy(), steps=60, every=60, lr=0.1, loss=bce_dice)
     assert run.history[-1]["iou"] > 0.6
+
+
+def test_side_by_side_keeps_the_order():
+    seen = []
+    calls = [joblib.delayed(divmod)(n, 3) for n in range(5)]
+    results = training.side_by_side(calls, lambda *counts: seen.append(counts))
+    assert results == [divmod(n, 3) for n in range(5)]
+    assert seen == [(n, 5) for n in range(1, 6)]
