@@ -1,12 +1,15 @@
 """The training loop and the metrics: by hand, interrupted, damaged, in parallel."""
 
 import os
+import subprocess
+import sys
 
 import joblib
 import numpy as np
 import psutil
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Subset, TensorDataset
@@ -850,3 +853,85 @@ def test_side_by_side_keeps_the_order():
     results = training.side_by_side(calls, lambda *counts: seen.append(counts))
     assert results == [divmod(n, 3) for n in range(5)]
     assert seen == [(n, 5) for n in range(1, 6)]
+
+
+# --- with an accelerator ----------------------------------------------------------
+
+
+@pytest.fixture
+def fresh():
+    """Accelerate keeps its state for the whole process: begin and end without one."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def accelerated(accelerator, **options):
+    torch.manual_seed(0)
+    return interruptible(accelerator=accelerator, **options)
+
+
+def test_an_accelerator_in_one_process_changes_nothing(uninterrupted, fresh, tmp_path):
+    run = accelerated(Accelerator(cpu=True), checkpoint=tmp_path / "run.pt")
+    assert plain(run.history) == plain(uninterrupted.history)
+    assert same_weights(run.net.state_dict(), uninterrupted.net.state_dict())
+    again = accelerated(None, checkpoint=tmp_path / "run.pt", stop=0)  # read back
+    assert same_weights(again.net.state_dict(), uninterrupted.net.state_dict())
+
+
+def test_mixed_precision_is_picked_up_and_left_behind(uninterrupted, fresh):
+    run = accelerated(Accelerator(cpu=True, mixed_precision="bf16"))
+    assert plain(run.history) != plain(uninterrupted.history)
+    assert run.history[0]["loss"] == pytest.approx(
+        uninterrupted.history[0]["loss"], rel=0.05
+    )
+    weights = run.net.state_dict()
+    assert all(v.dtype != torch.bfloat16 for v in weights.values())
+    plain_net = small().eval()  # the same weights in a network of full precision
+    plain_net.load_state_dict(weights)
+    images = toy().tensors[0]
+    assert torch.equal(run.net(images), plain_net(images))
+
+
+def test_the_default_does_not_need_accelerate():
+    code = "import sys, helpers.training; print('accelerate' in sys.modules)"
+    root = os.path.dirname(os.path.dirname(training.__file__))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+class Pretends(training.OneProcess):
+    """One of three processes, which is not there."""
+
+    num_processes, device = 3, torch.device("cpu")
+
+    def __init__(self, process_index):
+        self.process_index = process_index
+
+
+def test_each_process_takes_its_share_of_the_batch():
+    images, masks = batch_of(toy(), range(6))
+    shares = [training.own_share(Pretends(k), images, masks) for k in range(3)]
+    assert [len(part) for share in shares for part in share] == [2] * 6
+    assert torch.equal(torch.cat([share[0] for share in shares]), images)
+    assert torch.equal(torch.cat([share[1] for share in shares]), masks)
+
+
+@pytest.mark.parametrize(
+    "batch, processes, works", [(5, 2, "4 and 6"), (1, 2, "2 and 4"), (8, 3, "6 and 9")]
+)
+def test_a_batch_that_the_processes_do_not_divide(batch, processes, works):
+    with pytest.raises(ValueError, match=f"batch of {batch} .* {processes}.*{works}"):
+        training.share_size(batch, processes)
+    with pytest.raises(ValueError, match=r"batch of 4 .* by 3 processes.*3 and 6 work"):
+        fit(small(), toy(), toy(), steps=5, batch=4, accelerator=Pretends(0))
+    assert training.share_size(6, 3) == 2
+
+
+def test_predict_takes_the_pictures_where_the_network_is():
+    """No graphics card here: `meta` stands for one until the answer is to come back."""
+    with pytest.raises(NotImplementedError, match="out of meta tensor"):
+        predict(small().to("meta"), toy())

@@ -1,0 +1,275 @@
+"""The loop in two processes: the same batches, the same losses, and where they part.
+
+One launch runs this file by torchrun, as two processes without a graphics card (gloo).
+Each trains what `VARIANTS` names, tries what could go wrong, leaves what it has seen in
+a file, and goes through the command line.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch.nn import functional as F
+
+from helpers import chapters, cli, data, training
+
+VARIANTS = {
+    "no norm, BCE": dict(norm=False),
+    "no norm, BCE + Dice": dict(norm=False, loss=training.bce_dice),
+    "batch norm, BCE": dict(norm=True),
+}
+LINE = (
+    "train --network 02_unet.small_unet --set norm=False widths=4,8,16 --drawn surfaces"
+    " --pictures 24 --size 32 --steps 6 --every 1 --batch 8 --out"
+)
+
+
+def train(norm, accelerator=None, augment=training.flips, **options):
+    """A few steps of the small U-Net, validated after each."""
+    torch.manual_seed(0)
+    net = chapters.load("02_unet").small_unet(norm=norm, widths=(4, 8, 16))
+    drawn = data.surfaces(24, 32), data.surfaces(6, 32, split="validation")
+    settings = dict(steps=8, batch=8, every=1, augment=augment) | options
+    return training.fit(net, *drawn, accelerator=accelerator, **settings)
+
+
+def plain(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+def losses(run):
+    return torch.tensor([row["loss"] for row in run["history"]], dtype=torch.double)
+
+
+def seen(run):
+    """What of a run can be compared, and kept in a file."""
+    return dict(history=plain(run.history), weights=run.net.state_dict())
+
+
+# --- what each process does -------------------------------------------------------
+
+
+def work(folder):
+    """Train in this process, which is one of two; save what it sees."""
+    accelerator = cli.find_accelerator()
+    rank = accelerator.process_index
+    fit = partial(train, accelerator=accelerator)
+    found = dict(processes=accelerator.num_processes, pid=os.getpid())
+    found["runs"] = {name: seen(fit(**v)) for name, v in VARIANTS.items()}
+
+    reported, shares = [], []
+
+    def loss(logits, masks):
+        shares.append(len(masks))
+        return F.binary_cross_entropy_with_logits(logits, masks)
+
+    file = folder / "run.pt"
+    with pytest.raises(InterruptedError):
+        fit(norm=True, checkpoint=file, augment=Breaks(5))
+    accelerator.wait_for_everyone()
+    found["checkpoint"] = torch.load(file, weights_only=True)
+    report = partial(note, reported)
+    run = fit(norm=True, checkpoint=file, report=report, loss=loss)
+    found |= dict(resumed=seen(run), reported=reported, shares=shares)
+
+    found["refused"] = message(ValueError, fit, norm=False, batch=5)
+    nan = partial(broken, rank == 1)  # in one process only
+    found["broken"] = message(FloatingPointError, fit, norm=False, loss=nan)
+    torch.save(found, folder / f"{rank}.pt")
+    assert (
+        cli.main([*LINE.split(), str(folder / "two")]) == 0
+    )  # ends the processes' tie
+
+
+class Breaks:
+    """Augmentation that breaks off at a step, in every process."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self, images, masks):
+        self.left -= 1
+        if self.left < 0:
+            raise InterruptedError
+        return training.flips(images, masks)
+
+
+def note(reported, history):
+    reported.append(history[-1]["step"])
+
+
+def broken(here, logits, masks):
+    value = F.binary_cross_entropy_with_logits(logits, masks)
+    return value * torch.nan if here else value
+
+
+def message(kind, function, **options):
+    with pytest.raises(kind) as caught:
+        function(**options)
+    return str(caught.value)
+
+
+# --- one process and two ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one(one_thread):
+    return {name: seen(train(**variant)) for name, variant in VARIANTS.items()}
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """The folder in which two processes left what they saw, and what they said."""
+    folder = tmp_path_factory.mktemp("two")
+    done = cli.launch(2, __file__, str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def two(launched):
+    """What each of the two processes saw."""
+    folder, _ = launched
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def apart(one, two, name):
+    """The largest difference of two curves of losses."""
+    return (losses(one[name]) - losses(two[0]["runs"][name])).abs().max().item()
+
+
+def test_there_are_two_processes(two):
+    assert [process["processes"] for process in two] == [2, 2]
+    assert two[0]["pid"] != two[1]["pid"]
+
+
+def test_without_batch_norm_and_with_a_mean_over_pictures_nothing_differs(one, two):
+    name = "no norm, BCE"
+    assert apart(one, two, name) < 1e-6
+    before, after = one[name]["weights"], two[0]["runs"][name]["weights"]
+    for key in before:
+        torch.testing.assert_close(after[key], before[key], atol=1e-4, rtol=0)
+    scores = [[row["iou"] for row in run["history"]] for run in (one[name], *
+              (process["runs"][name] for process in two))]  # fmt: skip
+    assert scores[1] == scores[2] == pytest.approx(scores[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["no norm, BCE + Dice", "batch norm, BCE"])
+def test_what_looks_at_the_whole_batch_sees_half_of_it(one, two, name):
+    assert apart(one, two, name) > 1e-4
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_both_processes_return_the_same_run(two, name):
+    main, other = (process["runs"][name] for process in two)
+    assert main["history"] == other["history"] and len(main["history"]) == 8
+    assert main["weights"].keys() == other["weights"].keys()
+    for key, value in main["weights"].items():
+        assert torch.equal(value, other["weights"][key]), key
+        assert not key.startswith("module.")
+
+
+def test_an_interrupted_training_goes_on_in_two_processes(two):
+    uninterrupted = two[0]["runs"]["batch norm, BCE"]
+    for process in two:
+        assert process["checkpoint"]["history"][-1]["step"] == 5
+        assert process["resumed"]["history"] == uninterrupted["history"]
+        for key, value in process["resumed"]["weights"].items():
+            assert torch.equal(value, uninterrupted["weights"][key]), key
+        assert process["shares"] == [4] * 3  # half of the batch, for steps 6 to 8
+    assert [process["reported"] for process in two] == [[6, 7, 8], []]
+
+
+def test_a_checkpoint_of_two_processes_serves_one(two, tmp_path):
+    torch.save(two[0]["checkpoint"], tmp_path / "run.pt")
+    run = train(norm=True, checkpoint=tmp_path / "run.pt")
+    before = two[0]["runs"]["batch norm, BCE"]["history"]
+    assert plain(run.history)[:5] == before[:5]
+    assert run.history[-1]["loss"] == pytest.approx(before[-1]["loss"], rel=0.2)
+
+
+def test_errors_reach_both_processes(two):
+    for process in two:
+        assert process["refused"] == (
+            "a batch of 5 cannot be shared by 2 processes: they must divide it; "
+            "4 and 6 work"
+        )
+        assert process["broken"].startswith("the loss is nan at step 0")
+
+
+# --- the command line under torchrun ----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def both(launched, one_thread):
+    """The folder of one command line, run as one process and as two; the histories."""
+    folder, _ = launched
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")  # as `launch` does
+        assert cli.main([*LINE.split(), str(folder / "one")]) == 0
+    files = [folder / name / "history.json" for name in ("one", "two")]
+    return folder, [json.loads(file.read_text()) for file in files]
+
+
+def test_the_command_line_says_how_many_processes_it_has(both, launched):
+    (_, (one, two)), (_, lines) = both, launched
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert lines[0].endswith("; 2 processes on cpu")
+    assert [line.split()[1] for line in lines[1:7]] == list("123456")
+    assert len(lines) == 8  # one process speaks
+
+
+def test_its_losses_are_those_of_one_process(both):
+    _, (one, two) = both
+    assert (losses(one) - losses(two)).abs().max() < 1e-6
+    assert one["settings"] == two["settings"]
+
+
+def test_its_model_is_unwrapped(both):
+    folder, _ = both
+    (one, _), (two, _) = (
+        cli.load_model(folder / n / "model.pt") for n in ("one", "two")
+    )
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+    names = sorted(path.name for path in (folder / "two").iterdir())
+    assert names == ["history.json", "model.pt", "settings.json"]
+
+
+def test_bad_arguments_end_both_processes(tmp_path):
+    start = time.perf_counter()
+    line = LINE.replace("--batch 8", "--batch 5")
+    done = cli.launch(2, "-m", "helpers.cli", *line.split(), str(tmp_path / "run"))
+    assert done.returncode != 0 and not (tmp_path / "run").exists()
+    assert "error: a batch of 5 cannot be shared by 2 processes" in done.stderr
+    assert time.perf_counter() - start < 60
+
+
+def test_what_takes_too_long_is_ended(tmp_path):
+    """With all its processes, wherever they belong by then."""
+    script = tmp_path / "sleeps_too_long.py"
+    script.write_text("import time; time.sleep(60)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        cli.launch(2, str(script), seconds=4)
+    running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert not [words for words in running if str(script) in (words or [])]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    work(Path(sys.argv[1]))
