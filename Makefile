@@ -1,6 +1,6 @@
 # make book   the environment, the chapters' run, the pages
 # make test   everything that must hold, from one run of every chapter
-# make bench  chapter 08's full table, about two hours; goes on where it was stopped
+# make bench  chapter 08's full table, about an hour; goes on where it was stopped
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
