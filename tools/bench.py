@@ -58,20 +58,25 @@ ORDER = ["task", "network", "seed", "lr", "steps"]  # of run's arguments
 
 
 def step_seconds(lineage, job):
-    """Median processor time of a training step on one thread, in seconds."""
+    """Median time of a training step, in seconds: of one thread, or of the GPU."""
     torch.set_num_threads(1)
+    clock, wait, device = time.process_time, lambda: None, "cpu"
+    if torch.cuda.is_available():
+        clock, wait, device = time.perf_counter, torch.cuda.synchronize, "cuda"
     task = lineage.TASKS[job["task"]]
     own = task.entries[job["network"]]
-    net, loss = own["net"](0.04), own.get("loss", task.loss)
+    net, loss = own["net"](0.04).to(device), own.get("loss", task.loss)
     optimizer, times = torch.optim.AdamW(net.parameters()), []
     train = task.sets(job["seed"])["train"]
-    images, masks = training.batch_of(train, range(task.batch))
+    batch = training.batch_of(train, range(task.batch))
+    images, masks = (part.to(device) for part in batch)
     for _ in range(job["steps"]):
-        start = time.process_time()
+        start = clock()
         optimizer.zero_grad()
         loss(net(images), masks).backward()
         optimizer.step()
-        times.append(time.process_time() - start)
+        wait()
+        times.append(clock() - start)
     return statistics.median(times)
 
 
@@ -89,7 +94,8 @@ def work(jobs, done, digest):
     for n, row in enumerate(workers(joblib.delayed(execute)(j) for j in jobs), 1):
         done.append(row)
         with STATE.open("a") as file:
-            file.write(json.dumps(row | dict(code=digest)) + "\n")
+            # First the new line: the one before may have been cut off.
+            file.write("\n" + json.dumps(row | dict(code=digest)))
         left = (time.time() - start) / n * (len(jobs) - n) / 60
         what = "{task}, {network}, {budget}, seed {seed}".format(**row)
         print(f"{n} of {len(jobs)}, about {left:.0f} min left: {what}", flush=True)
