@@ -179,7 +179,7 @@ def test_bench_goes_on_where_it_was_stopped(small_bench):
         bench.main()
     assert len(done) == 5 and not bench.TABLE.exists()
     with bench.STATE.open("a") as file:
-        file.write('{"task": "spo')  # died while writing
+        file.write('\n{"task": "spo')  # died while writing
     stop[0] = None
     bench.main()
     bench.main()  # nothing is left to do, and the cut-off line does no harm
