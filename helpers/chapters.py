@@ -6,10 +6,8 @@ import does the work, so the module runs once, classes know their source, and
 worker processes find a network that is sent to them.
 """
 
-import hashlib
 import importlib
 import json
-import re
 import sys
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -38,18 +36,6 @@ def export_source(path):
         and "export" in cell["metadata"].get("tags", [])
     ]
     return "\n\n".join(exported)
-
-
-def digest():
-    """Return a hash of the code that all chapters up to 08 export.
-
-    Recorded results carry it; when it differs, the code has changed since.
-    """
-    paths = sorted(p for p in NOTEBOOKS.glob("*.ipynb") if p.stem <= "08_lineage")
-    code = "\n".join(export_source(path) for path in paths)
-    code = re.sub(r"(?m)^# \S+, cell \d+$", "", code)  # prose may come and go
-    code = re.sub(r"\n+", "\n", code)
-    return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 
 class ChapterLoader(InspectLoader):

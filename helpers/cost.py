@@ -14,15 +14,9 @@ import warnings
 import torch
 import torchinfo
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.shapes import evaluating, on_meta
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from fvcore.nn import FlopCountAnalysis
-    from torch.distributed._tools.mem_tracker import MemTracker
+from helpers.trace import evaluating, on_meta
 
 MULTIPLYING = ("conv", "linear", "addmm", "matmul", "bmm", "einsum")  # fvcore's names
 
@@ -33,15 +27,25 @@ def params(net: nn.Module) -> int:
 
 
 def macs(net: nn.Module, *input_shape: int) -> int:
-    """Multiply-accumulates of one forward pass, counted by fvcore.
+    """Multiply-accumulates of one forward pass, as torch.utils.flop_counter counts.
 
-    The network runs once, in evaluation mode, on zeros of `input_shape` (batch first,
-    and counted in full: a batch of 2 costs twice).
+    On shapes alone: nothing is computed. `input_shape` has the batch first, which is
+    counted in full: a batch of 2 costs twice. The counter counts 2 FLOPs per MAC.
     """
+    twin, x = on_meta(net, *input_shape)
+    with FlopCounterMode(display=False) as counter, torch.device("meta"):
+        twin(x)
+    return counter.get_total_flops() // 2
+
+
+def fvcore_macs(net: nn.Module, *input_shape: int) -> int:
+    """The same by fvcore: the network runs once, in evaluation mode, on zeros."""
     log = logging.getLogger("torch.jit._trace")
     level = log.level
     with evaluating(net), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
+        from fvcore.nn import FlopCountAnalysis
+
         log.setLevel(logging.ERROR)
         try:
             analysis = FlopCountAnalysis(net, torch.zeros(input_shape))
@@ -55,17 +59,14 @@ def macs(net: nn.Module, *input_shape: int) -> int:
 def counters(net: nn.Module, *input_shape: int) -> dict[str, int]:
     """MACs as three tools count them, side by side.
 
-    "fvcore" is `macs`. "torch" is torch.utils.flop_counter, which counts 2 per MAC, on
-    tensors without numbers. "torchinfo" adds biases and normalisation, and counts
-    a transposed convolution stride x stride times too often.
+    "torch" is `macs`, "fvcore" counts in a real forward pass. "torchinfo" adds biases
+    and normalisation, and counts a transposed convolution stride x stride times too
+    often.
     """
-    twin, x = on_meta(net, *input_shape)
-    with FlopCounterMode(display=False) as counter, torch.device("meta"):
-        twin(x)
     summary = torchinfo.summary(net, input_data=torch.zeros(input_shape), verbose=0)
     return {
-        "fvcore": macs(net, *input_shape),
-        "torch": counter.get_total_flops() // 2,
+        "fvcore": fvcore_macs(net, *input_shape),
+        "torch": macs(net, *input_shape),
         "torchinfo": int(summary.total_mult_adds),
     }
 
@@ -79,6 +80,10 @@ def activation_memory(net: nn.Module, *input_shape: int, training: bool = False)
     """
     if training:
         return _kept_for_backward(net, *input_shape)
+    # torch has no public way to this peak; imported here, for it takes a second.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed._tools.mem_tracker import MemTracker
+
     with FakeTensorMode(allow_non_fake_inputs=False):
         twin = _empty_copy(net).eval()
         tracker = MemTracker()
@@ -90,37 +95,49 @@ def activation_memory(net: nn.Module, *input_shape: int, training: bool = False)
     return int(peak["Total"]) - own
 
 
-def seconds(
-    net: nn.Module, *input_shape: int, training: bool = False, repeats: int = 5
-) -> float:
-    """Median time of a step, in seconds, after one step to warm up.
+def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, float]:
+    """Median processor seconds of a forward pass, and of a forward and backward pass.
 
-    A step is a forward pass without gradients or, for `training`, forward and backward.
-    It depends on the machine and on torch.get_num_threads(): say both.
+    On one thread, the two in turn, after one of each to warm up: what else the machine
+    does falls on both alike. The forward pass is without gradients, in evaluation mode.
     """
-    net = copy.deepcopy(net).train(training)  # its statistics and gradients change
-    x, times = torch.randn(input_shape), []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        with torch.set_grad_enabled(training):
-            y = net(x)
-            if training:
-                y = y if isinstance(y, tuple | list) else [y]
-                sum(part.mean() for part in y).backward()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    net = copy.deepcopy(net)  # its statistics and gradients change
+    x = torch.randn(input_shape)
+    forward, both = [], []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(repeats + 1):
+            forward.append(_seconds(net, x, training=False))
+            both.append(_seconds(net, x, training=True))
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(forward[1:]), statistics.median(both[1:])
+
+
+def _seconds(net, x, training) -> float:
+    net.train(training)
+    start = time.process_time()
+    with torch.set_grad_enabled(training):
+        y = net(x)
+        if training:
+            maps = y if isinstance(y, tuple | list) else [y]
+            sum(part.mean() for part in maps).backward()
+    return time.process_time() - start
 
 
 def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
     """All of it for `figures.cost_card`; memory in bytes, times in seconds."""
+    forward, both = times(net, *input_shape, repeats=repeats)
+    assert forward < both, f"forward {forward} s, with backward {both} s: measure again"
     return {
         "input": input_shape,
         "params": params(net),
         "macs": macs(net, *input_shape),
         "memory": activation_memory(net, *input_shape),
         "memory_training": activation_memory(net, *input_shape, training=True),
-        "seconds": seconds(net, *input_shape, repeats=repeats),
-        "seconds_training": seconds(net, *input_shape, training=True, repeats=repeats),
+        "seconds": forward,
+        "seconds_training": both,
     }
 
 

@@ -9,21 +9,14 @@ splits never share a pixel of a photograph.
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import ndimage
 from skimage import data as photographs
 from skimage import filters, measure, segmentation
-from torch.utils.data import TensorDataset
-
-from helpers.folders import ImageMaskFolder, MVTecAD
-
-__all__ = [
-    "DEFECTS", "PHOTOGRAPHS", "PROCEDURAL", "SPLITS", "ImageMaskFolder", "MVTecAD",
-    "camouflage", "lattices", "mosaics", "scene", "spots", "surfaces", "textures",
-    "touching_coins", "volumes",
-]  # fmt: skip
+from torch.utils.data import Dataset, TensorDataset
 
 PHOTOGRAPHS = ("brick", "gravel", "grass")
 PROCEDURAL = ("fabric", "metal", "stone")
@@ -35,6 +28,39 @@ SPLITS = {
     "test": slice(384, 512),
 }
 PATCH = 72  # side of the square in which one defect is drawn, in pixels
+
+
+class Sets(NamedTuple):
+    """The pictures of a task: to train on, to choose by, and to report."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    @property
+    def share(self):
+        """Share of foreground in the training masks (of their first channel)."""
+        return (self.train.tensors[1][:, 0] > 0).float().mean().item()
+
+
+def draw(make, sizes=(600, 150, 200), **settings):
+    """Sets of `make(n, split=, **settings)`, such as `surfaces`: `sizes` pictures."""
+    parts = []
+    for split, n in zip(SPLITS, sizes):
+        parts.append(make(n, split=split, **settings))
+    return Sets(*parts)
+
+
+@functools.cache
+def common_task():
+    """The task that all chapters share: surfaces of 64 px, 600, 150 and 200 of them."""
+    return draw(surfaces)
+
+
+@functools.cache
+def kinds_of_defects():
+    """For each kind of defect 150 test pictures that show no other: a dict."""
+    return {k: surfaces(150, split="test", defects=[k]) for k in DEFECTS}
 
 
 def surfaces(

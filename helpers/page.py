@@ -36,37 +36,7 @@ def glue(name, value, show=False):
     display({prefix + k: v for k, v in bundle.items()}, raw=True, metadata=metadata)
 
 
-def spread(values, digits=2):
-    """Mean and sample standard deviation as text: '0.68 ± 0.01'."""
-    return f"{np.mean(values):.{digits}f} ± {np.std(values, ddof=1):.{digits}f}"
-
-
 # --- verdicts ---------------------------------------------------------------------
-
-
-def separation(better, worse):
-    """How far apart two sets of scores are, in pooled standard deviations.
-
-    `better` and `worse` are paired by seed. Positive when `better` is ahead on average.
-    """
-    pooled = np.sqrt((np.var(better, ddof=1) + np.var(worse, ddof=1)) / 2)
-    return (np.mean(better) - np.mean(worse)) / max(pooled, 1e-12)
-
-
-def word(better, worse):
-    """The verdict on "better beats worse": a word that the scores decide.
-
-    "holds" needs every pair of seeds to agree and two pooled standard deviations; the
-    same the other way round is "does not hold here"; all else is "no difference seen
-    here".
-    """
-    gain = np.asarray(better) - np.asarray(worse)
-    distance = separation(better, worse)
-    if (gain > 0).all() and distance >= 2:
-        return "holds"
-    if (gain < 0).all() and distance <= -2:
-        return "does not hold here"
-    return "no difference seen here"
 
 
 def verdict(slug, claim, word, numbers):
@@ -105,11 +75,11 @@ class Progress:
         row = history[-1]
         self._show(
             f"step {row['step']}: loss {row['loss']:.3f}, "
-            f"validation IoU {row['iou']:.2f}"
+            f"validation score {row['score']:.2f}"
         )
 
     def runs(self, done, of):
-        """For `compare(report=...)`: how many trainings have finished."""
+        """For `Trial.run`: how many trainings have finished."""
         self._show(f"{done} of {of} trainings finished")
 
     def _show(self, text):

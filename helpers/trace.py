@@ -1,26 +1,18 @@
-"""What happens to the shape of an image on its way through a network.
+"""Every operation of a network, written down: what it is, reads and returns.
 
-`trace` writes down every operation of a network, `feature_maps` every layer's output
-shape, `receptive_field` which input positions an output position can depend on, and
-`effective_receptive_field` how much it does. Apart from the last one nothing is
-computed: the network runs on PyTorch's "meta" device, where tensors have a shape but
-no numbers, so a network with 134 million parameters costs no more than a small one.
+Nothing is computed: the network runs on PyTorch's "meta" device, where tensors have a
+shape but no numbers, so a network with 134 million parameters costs no more than a
+small one. Drawings, receptive fields and counts are made from this list.
 """
 
 import copy
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
-FOLLOWED = {  # operations whose output position i sees only position i of the inputs
-    *("add", "multiply", "activation", "concat", "norm", "dropout", "repeat"),
-    *("split", "output"),
-}
 KINDS = {  # how PyTorch's names begin -> the word this book uses
     "conv_transpose": "upconv",
     "conv": "conv",
@@ -111,130 +103,11 @@ def on_meta(net: nn.Module, *input_shape: int) -> tuple[nn.Module, torch.Tensor]
     return twin.eval(), torch.empty(input_shape, device="meta")
 
 
-class FeatureMap(NamedTuple):
-    """A layer's path in the network, its class and the shape of its output."""
-
-    module: str
-    type: str
-    shape: tuple[int, ...]
-
-
-def feature_maps(net: nn.Module, *input_shape: int) -> list[FeatureMap]:
-    """List the output shapes of all layers without children, in order of execution.
-
-    Hooks see modules only: additions, concatenations and everything else written as a
-    function is missing here; `trace` has them.
-    """
-    twin, x = on_meta(net, *input_shape)
-    rows = []
-
-    def note(path, module):
-        def hook(_module, _inputs, output):
-            first = output[0] if isinstance(output, tuple | list) else output
-            rows.append(FeatureMap(path, type(module).__name__, tuple(first.shape)))
-
-        return hook
-
-    for path, module in twin.named_modules():
-        if not list(module.children()):
-            module.register_forward_hook(note(path, module))
-    with torch.device("meta"):
-        twin(x)
-    return rows
-
-
-class Field(NamedTuple):
-    """For each position of a feature map the input positions it depends on.
-
-    Position i depends on lo[i] .. hi[i], both included; lo > hi where it depends on
-    none (a transposed convolution whose stride exceeds its kernel leaves such gaps).
-    """
-
-    lo: np.ndarray
-    hi: np.ndarray
-    op: Op  # the operation whose output this is
-
-    @property
-    def width(self) -> np.ndarray:
-        """Pixels seen by each position."""
-        return np.maximum(self.hi - self.lo + 1, 0)
-
-
-def receptive_field(
-    net: nn.Module,
-    *input_shape: int,
-    output: int = 0,
-    module: str | None = None,
-    axis: int = -1,
-    clip: bool = False,
-) -> Field:
-    """Follow each output position back to the interval of inputs it can depend on.
-
-    The answer is exact, position by position, along one spatial `axis` (-1 is the
-    width). Asked of the network's output number `output`, or of the last operation
-    inside `module` (a dotted path). Intervals may reach beyond the image, into padding;
-    `clip=True` cuts them, in every layer, to positions which exist: what is left is
-    where the gradient can be other than zero. Normalisation counts as pointwise, as in
-    the papers; an operation that is not local (a Fourier transform, a global mean), or
-    that is not known here, is taken to see all of its input. An unknown module raises
-    ValueError.
-    """
-    ops = trace(net, *input_shape)
-    axis = axis if axis < 0 else axis - len(input_shape)
-    goal = _find(ops, output, module)
-    nothing = np.iinfo(np.int64).max // 4
-    size = goal.shape[axis]
-    lo = {goal.index: np.arange(size)}
-    hi = {goal.index: np.arange(size)}
-    for op in reversed(ops[: goal.index + 1]):
-        if op.index not in lo or op.kind == "input":
-            continue
-        for source in (ops[i] for i in op.inputs):
-            first, last = _reach(op, source, axis, lo[op.index], hi[op.index])
-            if clip:
-                first = np.maximum(first, 0)
-                last = np.minimum(last, source.shape[axis] - 1)
-            empty = (lo[op.index] > hi[op.index]) | (first > last)
-            first = np.where(empty, nothing, first)
-            last = np.where(empty, -nothing, last)
-            lo[source.index] = np.minimum(lo.get(source.index, nothing), first)
-            hi[source.index] = np.maximum(hi.get(source.index, -nothing), last)
-    if 0 not in lo:
-        raise ValueError(f"{goal.module or goal.name} does not depend on the input")
-    return Field(lo[0], hi[0], goal)
-
-
-def effective_receptive_field(
-    net: nn.Module, *input_shape: int, samples: int = 8, seed: int = 0
-) -> np.ndarray:
-    """Measure how strongly the central output position depends on each input pixel.
-
-    Mean absolute gradient over `samples` inputs of normal noise and over the input's
-    channels, scaled to a maximum of 1; an array of the input's spatial shape. The
-    output's channels are mixed with random weights, new for each sample: their plain
-    sum would hide what raises one class and lowers another by as much. Follows Luo et
-    al. 2016 (arXiv 1701.04128). All zeros means that no gradient arrives at all.
-    """
-    device = next(net.parameters()).device
-    random = torch.Generator().manual_seed(seed)
-    total = torch.zeros(input_shape[2:])
-    with evaluating(net):
-        for _ in range(samples):
-            x = torch.randn(input_shape, generator=random).to(device).requires_grad_()
-            y = net(x)
-            y = y[0] if isinstance(y, tuple | list) else y
-            centre = y[(..., *[n // 2 for n in y.shape[2:]])]
-            weights = torch.randn(centre.shape, generator=random).to(device)
-            (gradient,) = torch.autograd.grad((centre * weights).sum(), x)
-            total += gradient.abs().mean(dim=(0, 1)).cpu()
-    return (total / total.max().clamp(min=torch.finfo().tiny)).numpy()
-
-
 @contextmanager
-def evaluating(net: nn.Module, training: bool = False):
-    """Put `net` into evaluation (or training) mode, and back as it was afterwards."""
+def evaluating(net: nn.Module):
+    """Put `net` into evaluation mode, and back as it was afterwards."""
     modes = {m: m.training for m in net.modules()}
-    net.train(training)
+    net.eval()
     try:
         yield net
     finally:
@@ -275,8 +148,8 @@ def _add(ops, index_of, node) -> int:
 
 
 def _add_outputs(ops, index_of, results) -> None:
-    flat = torch.utils._pytree.tree_leaves(results)
-    for n, node in enumerate(r for r in flat if r in index_of):
+    results = [node for node in results if node in index_of]
+    for n, node in enumerate(results):
         source = ops[index_of[node]]
         ops.append(
             Op(len(ops), f"output_{n}", "output", (), (source.index,), source.shape)
@@ -388,52 +261,3 @@ def _read_once(node) -> bool:
 def _each(value, spatial) -> tuple[int, ...]:
     values = [value] if isinstance(value, int) else list(value)
     return tuple(values * spatial if len(values) == 1 else values)
-
-
-# --- receptive field: one step back ---------------------------------------------------
-
-
-def _find(ops, output, module) -> Op:
-    if module is None:
-        return [op for op in ops if op.kind == "output"][output]
-    inside = [op for op in ops if (op.module + ".").startswith(module + ".")]
-    if not inside:
-        known = ", ".join(sorted({op.module for op in ops if op.module}))
-        raise ValueError(f"no operation in module {module!r}; there are {known}")
-    return inside[-1]
-
-
-def _reach(op: Op, source: Op, axis: int, lo, hi):
-    """The inputs (from `source`) that the outputs lo .. hi of `op` depend on."""
-    size, new_size = source.shape[axis], op.shape[axis]
-    if op.kind in ("conv", "upconv", "pool"):
-        names = ("kernel", "stride", "padding", "dilation")
-        kernel, stride, pad, dilation = (op.settings[n][axis] for n in names)
-        span = (kernel - 1) * dilation
-        if op.kind != "upconv":
-            return lo * stride - pad, hi * stride - pad + span
-        # input i is added to the outputs i * stride - pad + (0 .. span)
-        return -((span - lo - pad) // stride), (hi + pad) // stride
-    if op.kind == "upsample":
-        return _reach_upsample(op.settings, size, new_size, lo, hi)
-    if op.kind == "crop":
-        return lo + op.settings["before"][axis], hi + op.settings["before"][axis]
-    if op.kind == "pad":
-        return lo - op.settings["before"][axis], hi - op.settings["before"][axis]
-    if op.kind in FOLLOWED and size == new_size:
-        return lo, hi
-    return np.zeros_like(lo), np.full_like(hi, size - 1)
-
-
-def _reach_upsample(settings, size, new_size, lo, hi):
-    """In whole numbers: where output o falls between two inputs, as top / bottom."""
-    if settings["mode"].startswith("nearest"):
-        return lo * size // new_size, hi * size // new_size
-    if settings["align_corners"]:
-        bottom = max(new_size - 1, 1)
-        lo, hi = lo * (size - 1), hi * (size - 1)
-    else:
-        bottom = 2 * new_size
-        lo, hi = (2 * lo + 1) * size - new_size, (2 * hi + 1) * size - new_size
-    extra = 1 if settings["mode"] == "bicubic" else 0
-    return lo // bottom - extra, -(-hi // bottom) + extra

@@ -1,0 +1,152 @@
+"""How well a mask was found: the scores of the book, and the threshold to cut at.
+
+Found and true masks are (N, 1, H, W), or (N, 1, D, H, W) for volumes; label maps of K
+classes are int64 of the same shape, 0 to K - 1 and IGNORE.
+"""
+
+import torch
+from scipy import ndimage
+
+IGNORE = 255  # the label of pixels that are neither trained on nor scored
+THRESHOLDS = torch.linspace(0.02, 0.98, 49)
+
+
+def iou(found, masks, each=False):
+    """Intersection over union of two sets of masks; empty against empty is 1.
+
+    Pooled over the whole set (float), or with `each` one value per image (N,).
+    """
+    both, union = _areas(found, masks, each)
+    value = torch.where(union > 0, both / union.clamp(min=1), 1.0)
+    return value if each else value.item()
+
+
+def dice(found, masks, each=False):
+    """2 x intersection over the sum of both areas (F1 of the pixels); empty is 1."""
+    both, union = _areas(found, masks, each)
+    value = torch.where(union > 0, 2 * both / (both + union).clamp(min=1), 1.0)
+    return value if each else value.item()
+
+
+def iou_at_half(logits, masks):
+    """Pooled IoU of logits (N, 1, H, W) at the threshold 0.5, which is logit 0."""
+    return iou(logits > 0, masks)
+
+
+def boundary_f1(found, masks, tolerance=2):
+    """F1 score of the outlines: the share of each within `tolerance` px of the other.
+
+    Mean over images (float). Two empty masks score 1, one empty mask scores 0. Source:
+    Csurka et al., What is a good evaluation measure for semantic segmentation? (2013).
+    """
+    found, masks = _binary(found, masks)
+    values = []
+    for a, b in zip(found.numpy(), masks.numpy()):
+        values.append(_outline_f1(a[0], b[0], tolerance))
+    return sum(values) / len(values)
+
+
+def scores(logits, masks, threshold=0.5):
+    """Scores of logits (N, 1, H, W) against masks, where probability > threshold.
+
+    Returns a dict: iou and dice (pooled over all pixels of the set), image_iou (mean
+    over images), boundary_f1 (mean over images), largest_logit, iou_at_half (at the
+    threshold 0.5, whatever the other one is).
+    """
+    found = logits.sigmoid() > threshold
+    return dict(
+        iou=iou(found, masks),
+        dice=dice(found, masks),
+        image_iou=iou(found, masks, each=True).mean().item(),
+        boundary_f1=boundary_f1(found, masks),
+        largest_logit=logits.max().item(),
+        iou_at_half=iou_at_half(logits, masks),
+    )
+
+
+def best_threshold(logits, masks):
+    """The probability threshold with the highest pooled IoU. Use validation data.
+
+    The lowest of THRESHOLDS where several are best. A pixel that exceeds k thresholds
+    is foreground at the first k of them, so one count of the pixels serves all.
+    """
+    exceeded = torch.bucketize(logits.sigmoid(), THRESHOLDS.to(logits.dtype)).flatten()
+    truth = masks.bool().flatten()
+    bins = len(THRESHOLDS) + 1
+    hits = torch.bincount(exceeded[truth], minlength=bins)
+    marks = torch.bincount(exceeded, minlength=bins)
+    # Counts from the highest bin down: what is still marked at each threshold.
+    hits = hits.flip(0).cumsum(0).flip(0)[1:]
+    marks = marks.flip(0).cumsum(0).flip(0)[1:]
+    union = marks + truth.sum() - hits
+    values = torch.where(union > 0, hits / union.clamp(min=1), 1.0)
+    return THRESHOLDS[values.argmax()].item()
+
+
+# --- several classes --------------------------------------------------------------
+
+
+def confusion(found, labels, classes):
+    """Pixels of true class i that were called j: an int64 matrix (classes, classes).
+
+    `found` and `labels` are label maps of equal shape; IGNORE is left out. Raises
+    ValueError for other shapes and for a label that is no class.
+    """
+    if found.shape != labels.shape:
+        raise ValueError(
+            f"label maps of shape {tuple(found.shape)} and {tuple(labels.shape)} "
+            "cannot be compared; take the argmax over the channels, with keepdim=True"
+        )
+    counted = labels != IGNORE
+    found, labels = found[counted].long(), labels[counted].long()
+    for values in (found, labels):
+        if len(values) and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(
+                f"labels run from {values.min()} to {values.max()}; {classes} classes "
+                f"have the labels 0 to {classes - 1}, and {IGNORE} means: ignore"
+            )
+    pairs = torch.bincount(labels * classes + found, minlength=classes**2)
+    return pairs.reshape(classes, classes)
+
+
+def class_iou(matrix):
+    """IoU of each class (classes,), of a confusion matrix; 1 if it nowhere occurs."""
+    both, union = matrix.diag(), matrix.sum(0) + matrix.sum(1) - matrix.diag()
+    return torch.where(union > 0, both / union.clamp(min=1), 1.0)
+
+
+def mean_iou(logits, labels):
+    """Mean over the classes of the pooled IoU: "mean IU" of the FCN paper, section 5.
+
+    Logits (N, K, H, W), label maps (N, 1, H, W). Returns a float.
+    """
+    matrix = confusion(logits.argmax(1, keepdim=True), labels, logits.shape[1])
+    return class_iou(matrix).mean().item()
+
+
+# --- small things -----------------------------------------------------------------
+
+
+def _areas(found, masks, each):
+    found, masks = _binary(found, masks)
+    axes = tuple(range(int(each), found.ndim))
+    return (found & masks).sum(axes), (found | masks).sum(axes)
+
+
+def _binary(found, masks):
+    if found.shape != masks.shape or found.ndim not in (4, 5):
+        raise ValueError(
+            f"masks of shape {tuple(found.shape)} and {tuple(masks.shape)} cannot be "
+            "compared; both must be (N, 1, H, W), or (N, 1, D, H, W) for volumes"
+        )
+    return found.bool(), masks.bool()
+
+
+def _outline_f1(a, b, tolerance):
+    if not a.any() or not b.any():
+        return float(a.any() == b.any())
+    a = a & ~ndimage.binary_erosion(a, border_value=0)
+    b = b & ~ndimage.binary_erosion(b, border_value=0)
+    precision = (ndimage.distance_transform_edt(~b)[a] <= tolerance).mean()
+    recall = (ndimage.distance_transform_edt(~a)[b] <= tolerance).mean()
+    return 2 * precision * recall / max(precision + recall, 1e-9)
