@@ -6,41 +6,17 @@ there is no kernel and perhaps no internet: an ordinary slider leafs through the
 Both travel in one output, and whoever shows it takes the one it understands.
 """
 
-import base64
 import html
-import io
 import itertools
-import json
 import math
 import re
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-MOST_FRAMES = 120
-numbers = itertools.count(1)  # ids must be unique on a page
+from helpers import embed
 
-SCRIPT = """
-(function () {
-  const demo = document.getElementById("KEY");
-  const data = JSON.parse(demo.querySelector("script").textContent);
-  const sliders = [...demo.querySelectorAll("input")];
-  const frame = demo.querySelector(".demo-frame");
-  function show() {
-    let index = 0;
-    sliders.forEach((slider, i) => {
-      const words = data.values[i][slider.value];
-      slider.setAttribute("aria-valuetext", words);
-      slider.previousElementSibling.querySelector("output").textContent = words;
-      index = index * data.values[i].length + Number(slider.value);
-    });
-    frame.style.minHeight = frame.offsetHeight + "px";
-    frame.innerHTML = data.frames[index].map(k => data.parts[k]).join("");
-  }
-  sliders.forEach(slider => slider.addEventListener("input", show));
-  if (sliders.some(slider => slider.value !== slider.defaultValue)) show();
-})();
-"""
+MOST_FRAMES = 120
 
 
 def explore(function, alt=None, **choices) -> "Demo":
@@ -52,16 +28,17 @@ def explore(function, alt=None, **choices) -> "Demo":
     figure needs `alt`, its text alternative: a text, or a function of the same
     parameters. Raises ValueError for more than 120 combinations or an empty list.
     """
-    counts = {name: len(list(values)) for name, values in choices.items()}
-    if not counts or 0 in counts.values():
-        raise ValueError(f"explore needs values for each parameter, got {counts}")
-    if math.prod(counts.values()) > MOST_FRAMES:
-        product = " × ".join(f"{n} {name}" for name, n in counts.items())
+    choices = {name: list(values) for name, values in choices.items()}
+    if not choices or [] in choices.values():
+        raise ValueError(f"explore needs values for each parameter, got {choices}")
+    frames = math.prod(map(len, choices.values()))
+    if frames > MOST_FRAMES:
+        product = " × ".join(f"{len(choices[name])} {name}" for name in choices)
         raise ValueError(
-            f"{product} = {math.prod(counts.values())} frames; a page carries at most "
-            f"{MOST_FRAMES}: give fewer values"
+            f"{product} = {frames} frames; a page carries at most {MOST_FRAMES}: give "
+            "fewer values"
         )
-    return Demo(function, alt, {name: list(values) for name, values in choices.items()})
+    return Demo(function, alt, choices)
 
 
 class Demo:
@@ -69,65 +46,57 @@ class Demo:
 
     def __init__(self, function, alt, choices):
         self.function, self.alt, self.choices = function, alt, choices
-        combinations = itertools.product(*choices.values())
-        self.frames = [self.frame(**self._named(values)) for values in combinations]
+        self.frames = []
+        for values in itertools.product(*choices.values()):
+            chosen = dict(zip(choices, values, strict=True))
+            self.frames.append(self.frame(**chosen))
 
     def frame(self, **values) -> str:
         """The HTML for one choice."""
         return as_html(self.function(**values), self.alt, values)
 
-    def _named(self, values) -> dict:
-        return dict(zip(self.choices, values, strict=True))
-
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         view = {"model_id": self.widget().model_id}
+        view |= {"version_major": 2, "version_minor": 0}
         return {
             "text/plain": f"a demo with {len(self.frames)} frames",
             "text/html": self.page(),
-            "application/vnd.jupyter.widget-view+json": view
-            | {"version_major": 2, "version_minor": 0},
+            "application/vnd.jupyter.widget-view+json": view,
         }
 
     def widget(self):
         """The live version, for ipywidgets 7 and 8."""
         import ipywidgets
 
-        sliders = {
-            name: ipywidgets.SelectionSlider(
-                options=[(str(v), v) for v in values],
-                description=_words(name),
-                style={"description_width": "initial"},
-            )
-            for name, values in self.choices.items()
-        }
+        sliders = {}
         shown = ipywidgets.HTML(self.frames[0])
 
         def update(_change):
-            shown.value = self.frame(**{n: s.value for n, s in sliders.items()})
+            chosen = {name: slider.value for name, slider in sliders.items()}
+            shown.value = self.frame(**chosen)
 
-        for slider in sliders.values():
-            slider.observe(update, names="value")
+        for name, values in self.choices.items():
+            sliders[name] = ipywidgets.SelectionSlider(
+                options=[(str(value), value) for value in values],
+                description=_words(name),
+                style={"description_width": "initial"},
+            )
+            sliders[name].observe(update, names="value")
         return ipywidgets.VBox([*sliders.values(), shown])
 
     def page(self) -> str:
         """The version without a kernel: sliders, frames and a few lines of script."""
-        key = f"demo-{next(numbers)}"
-        sliders = "".join(
-            _slider(f"{key}-{name}", name, values)
-            for name, values in self.choices.items()
-        )
+        key = embed.new_id("demo")
+        sliders, labels = "", []
+        for name, values in self.choices.items():
+            sliders += _slider(f"{key}-{name}", name, values)
+            labels.append([str(value) for value in values])
         parts, frames = pack(self.frames)
-        values = [[str(v) for v in values] for values in self.choices.values()]
-        data = json.dumps(
-            {"values": values, "parts": parts, "frames": frames},
-            separators=(",", ":"),
-            ensure_ascii=False,
-        ).replace("</", "<\\/")
+        data = dict(values=labels, parts=parts, frames=frames)
         return (
             f'<div class="demo" id="{key}">{sliders}'
             f'<div class="demo-frame">{self.frames[0]}</div>'
-            f'<script type="application/json">{data}</script>'
-            f"<script>{SCRIPT.replace('KEY', key)}</script></div>"
+            f"{embed.json_script(data)}{embed.script('demos.js', key)}</div>"
         )
 
 
@@ -144,24 +113,21 @@ def as_html(result, alt, values) -> str:
 
 def pack(frames) -> tuple[list[str], list[list[int]]]:
     """Cut frames at their tags and keep equal pieces once: most of a page is equal."""
-    cut = [re.findall(r"<?[^<]+|<", frame) for frame in frames]
-    index = {part: i for i, part in enumerate(dict.fromkeys(itertools.chain(*cut)))}
-    return list(index), [[index[part] for part in parts] for parts in cut]
+    index, packed = {}, []
+    for frame in frames:
+        parts = re.findall(r"<?[^<]+|<", frame)
+        packed.append([index.setdefault(part, len(index)) for part in parts])
+    return list(index), packed
 
 
 def _image(figure, alt) -> str:
     if not alt:
         plt.close(figure)
         raise ValueError("a figure in a demo needs alt=, its text alternative")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=96, facecolor=figure.get_facecolor())
+    url = embed.png_url(figure)
     plt.close(figure)  # else the notebook shows it once more
-    data = base64.b64encode(file.getvalue()).decode()
     style = "max-width:100%;height:auto"
-    return (
-        f'<img alt="{html.escape(alt)}" style="{style}" '
-        f'src="data:image/png;base64,{data}">'
-    )
+    return f'<img alt="{html.escape(alt)}" style="{style}" src="{url}">'
 
 
 def _slider(key, name, values) -> str:

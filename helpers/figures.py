@@ -1,23 +1,34 @@
 """Pictures and tables of the book, in one style.
 
-`draw` shows a network, `gallery` images, `strip` images with masks and predictions,
-`painted` one large image with its prediction, `overlay` two masks, `curves` a training,
-`dots` the scores of several seeds, `bars`, `table` and `cost_card` numbers. Pictures
-are matplotlib figures on a light card, which reads on a light and on a dark page;
-tables, drawings, overlays and bars are HTML.
+`draw` shows a network and `layers` its layers, `gallery` images, `strip` images with
+masks and predictions, `best_median_worst` three of them chosen by a rule, `painted` one
+large image with its prediction, `overlay` two masks, `pixels` a small picture, `curves`
+a training, `dots` the scores of several seeds, `sweep` and `by_distance` what they
+depend on, `bars`, `table` and `cost_card` numbers. Pictures are matplotlib figures on a
+light card, which reads on a light and on a dark page; tables, drawings, overlays, small
+pictures and bars are HTML.
 """
 
 import html
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas
+import torch
+import torchinfo
 from IPython.display import HTML
 
+from helpers import embed
 from helpers.drawing import draw
+from helpers.metrics import iou
+from helpers.trace import on_meta
+from helpers.training import crop_to
 
 __all__ = [
-    "COLOURS", "bars", "cost_card", "curves", "dots", "draw", "gallery", "overlay",
-    "painted", "strip", "style", "table",
+    "COLOURS", "bars", "best_median_worst", "by_distance", "cost_card", "count",
+    "curves", "dots", "draw", "duration", "gallery", "layer_outputs", "layers",
+    "overlay", "painted", "pixels", "strip", "style", "sweep", "table", "worst_to_best",
 ]  # fmt: skip
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
@@ -113,7 +124,7 @@ def overlay(truth, found, label, width="15rem") -> str:
     truth, found = np.asarray(truth, dtype=bool), np.asarray(found, dtype=bool)
     drawn = keys = ""
     for name, colour, part in _kinds(truth, found):
-        drawn += f'<path fill="{colour}" d="{_path(part)}"/>'
+        drawn += f'<path fill="{colour}" d="{_runs(part)}"/>'
         keys += f'<span style="border-left:1em solid {colour};padding:0 1em 0 .4em">'
         keys += f"{name} {part.sum()}</span>"
     h, w = truth.shape
@@ -125,14 +136,28 @@ def overlay(truth, found, label, width="15rem") -> str:
     )
 
 
+def pixels(picture, alt, width="9rem") -> str:
+    """A small picture as an <img> with visible pixels: (H, W) grey, (3, H, W) colour.
+
+    Values 0..1, others are cut; 32 shades, which keep it light enough for every frame
+    of a demo. `alt` is the text alternative.
+    """
+    shades = np.round(31 * np.asarray(picture, dtype=float).clip(0, 1)) / 31
+    style = f"width:{width};max-width:100%;image-rendering:pixelated"
+    url = embed.png_url(shades)
+    return f'<img alt="{html.escape(alt)}" style="{style}" src="{url}">'
+
+
 def bars(scores) -> str:
     """Scores between 0 and 1, a dict from name to value, as text and bars in HTML."""
-    return "".join(
-        f'<div style="max-width:24rem">{html.escape(name)} {value:.2f}'
-        f'<div style="height:.5em;width:{100 * value:.0f}%;background:currentColor">'
-        "</div></div>"
-        for name, value in scores.items()
-    )
+    shown = ""
+    for name, value in scores.items():
+        shown += (
+            f'<div style="max-width:24rem">{html.escape(name)} {value:.2f}'
+            f'<div style="height:.5em;width:{100 * value:.0f}%;'
+            'background:currentColor"></div></div>'
+        )
+    return shown
 
 
 def strip(images, masks, predictions=None, titles=None):
@@ -171,40 +196,102 @@ def strip(images, masks, predictions=None, titles=None):
     return figure
 
 
-def curves(runs, colour=COLOURS["U-Net"]):
-    """Plot loss and validation IoU against the step, a thin line per run, their mean.
+def worst_to_best(found, masks) -> list[int]:
+    """Indices of the pictures with foreground, ordered by the IoU of each.
 
-    Each run has `.history`, a list of dicts with the keys step, loss and iou (None or
-    missing where it was not measured). Returns the matplotlib figure.
+    `found` and `masks` (N, 1, H, W), bool or 0 and 1.
     """
+    order = iou(found, masks, each=True).argsort(stable=True).tolist()
+    return [i for i in order if masks[i].any()]
+
+
+def best_median_worst(run, dataset, at=(1, 0.5, 0)):
+    """Show the best, the median and the worst prediction of a run on a data set.
+
+    Only pictures with foreground, ranked by the IoU of each at the run's own threshold.
+    `at` are ranks from 0 (the worst) to 1 (the best); the middle of an even number is
+    the better of two. Returns the matplotlib figure.
+    """
+    found, masks = run.segment(dataset)
+    order = worst_to_best(found, masks)
+    chosen = [order[min(int(rank * len(order)), len(order) - 1)] for rank in at]
+    images = crop_to(dataset.tensors[0], masks)[chosen]
+    found, masks = found[chosen], masks[chosen]
+    titles = [f"IoU {value:.2f}" for value in iou(found, masks, each=True)]
+    return strip(images, masks, found, titles)
+
+
+def curves(runs, colour=COLOURS["U-Net"], label="IoU"):
+    """Plot loss and validation score against the step, a thin line per run, their mean.
+
+    Each run has `.history`, a list of dicts with the keys step, loss and score; `label`
+    names the score. The mean goes over the steps that all runs have. Returns the
+    matplotlib figure.
+    """
+    histories = [pandas.DataFrame(run.history).set_index("step") for run in runs]
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.2))
-    for axis, key in zip(axes, ("loss", "iou"), strict=True):
-        lines = [_line(run.history, key) for run in runs]
-        for steps, values in lines:
-            axis.plot(steps, values, color=colour, alpha=0.4, linewidth=1)
-        shared = sorted(set.intersection(*(set(steps) for steps, _ in lines)))
-        at = [[dict(zip(*line, strict=True))[s] for s in shared] for line in lines]
-        axis.plot(shared, np.mean(at, axis=0), color=colour)
+    for axis, key in zip(axes, ("loss", "score")):
+        lines = [history[key] for history in histories]
+        for line in lines:
+            axis.plot(line, color=colour, alpha=0.4, linewidth=1)
+        mean = pandas.concat(lines, axis="columns", join="inner").mean(axis="columns")
+        axis.plot(mean, color=colour)
         axis.set(xlabel="step", ylim=(0, None if key == "loss" else 1))
     axes[0].set_title("loss", fontsize=13)
-    axes[1].set_title("IoU, validation", fontsize=13)
+    axes[1].set_title(f"{label}, validation", fontsize=13)
     return figure
 
 
-def dots(frame, value, label=None, by="variant", colour=COLOURS["U-Net"]):
+def dots(table, column, label=None, colour=COLOURS["U-Net"]):
     """Plot one column of a table of runs: a row per variant, a dot per seed, the mean.
 
-    `frame` is what `helpers.training.results` returns. The means are ticks. Returns the
-    matplotlib figure.
+    The last level of the table's index is the seed, those before it (`variant`) name
+    the row. The means are ticks. Returns the matplotlib figure.
     """
-    names = list(frame[by].unique())
-    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.5 * len(names)))
-    for row, name in enumerate(names):
-        values = frame[frame[by] == name][value]
-        axis.plot(values, [row] * len(values), "o", color=colour, alpha=0.6)
-        axis.plot(values.mean(), row, "|", color=INK, markersize=18, markeredgewidth=2)
+    levels = list(range(table.index.nlevels - 1))
+    names, rows = [], table[column].groupby(level=levels, sort=False)
+    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.5 * len(rows)))
+    for y, (name, values) in enumerate(rows):
+        names.append(", ".join(map(str, name)))
+        axis.plot(values, [y] * len(values), "o", color=colour, alpha=0.6)
+        axis.plot(values.mean(), y, "|", color=INK, markersize=18, markeredgewidth=2)
     axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel=label or value, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    axis.set(xlabel=label or column, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    return figure
+
+
+def sweep(runs, dataset):
+    """Plot the test IoU of each run against the threshold, with a line at 0.5.
+
+    Returns the matplotlib figure.
+    """
+    cuts = torch.linspace(0.01, 0.6, 60)
+    figure, axis = plt.subplots(figsize=(6, 3.2))
+    for run in runs:
+        logits, masks = run.predict(dataset)
+        scores = [iou(logits.sigmoid() > cut, masks) for cut in cuts]
+        axis.plot(cuts, scores, label=f"seed {run.seed}")
+    axis.axvline(0.5, color=INK, linestyle="--", linewidth=1)
+    axis.set(xlabel="threshold", ylabel="IoU, test")
+    axis.legend()
+    return figure
+
+
+def by_distance(curves, edges, styles=None):
+    """Plot the test IoU in rings around the middle, the mean over the seeds.
+
+    `curves` is a dict from name to an array (seeds, rings); ring i begins edges[i] px
+    from the border and ends at edges[i + 1], further columns are left out. `styles` may
+    hold matplotlib's settings for a line by its name. Returns the matplotlib figure.
+    """
+    figure, axis = plt.subplots()
+    for (name, values), mark in zip(curves.items(), itertools.cycle("osDv^x")):
+        mean = np.mean(values, axis=0)[: len(edges) - 1]
+        style = dict(marker=mark) | (styles or {}).get(name, {})
+        axis.plot(edges[:-1], mean, markersize=5, label=name, **style)
+    axis.set(xlabel="distance from the border, px", ylabel="test IoU")
+    axis.set_ylim(0, None)
+    axis.legend(fontsize=10)
     return figure
 
 
@@ -214,20 +301,54 @@ def table(rows, headers, caption) -> HTML:
     Cells are text or numbers; floats are shown with three significant digits, so hand
     over text where you want another form.
     """
-    rows = [list(row) for row in rows]
-    numeric = [all(_is_number(v) for v in column) for column in zip(*rows, strict=True)]
-    head = "".join(
-        f'<th scope="col" style="text-align:{"right" if right else "left"}">'
-        f"{html.escape(str(name))}</th>"
-        for name, right in zip(headers, numeric, strict=True)
-    )
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    columns = list(zip(*rows, strict=True))
+    head = body = ""
+    for name, column in zip(headers, columns, strict=True):
+        side = "right" if all(map(_is_number, column)) else "left"
+        head += f'<th scope="col" style="text-align:{side}">'
+        head += f"{html.escape(str(name))}</th>"
+    for row in rows:
+        body += f"<tr>{''.join(map(_cell, row))}</tr>"
     return HTML(
         '<div style="overflow-x:auto" tabindex="0" role="group" '
         f'aria-label="{html.escape(caption)}"><table class="book-table">'
         f"<caption>{html.escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def layers(net, *input_shape, caption) -> HTML:
+    """A table of all layers of a network: path, type and the shape of the output.
+
+    On an input of `input_shape` (batch first). See `layer_outputs`.
+    """
+    rows = []
+    for path, kind, shape in layer_outputs(net, *input_shape):
+        rows.append((path, kind, " × ".join(map(str, shape))))
+    return table(rows, ["layer", "type", "output"], caption)
+
+
+def layer_outputs(net, *input_shape) -> list[tuple[str, str, tuple]]:
+    """Path, class and output shape of all layers without children, as they are called.
+
+    torchinfo lists them, of a copy without weights: nothing is computed. It sees
+    modules only; additions, concatenations and everything else written as a function
+    is missing here, `helpers.trace.trace` has it.
+    """
+    twin, _ = on_meta(net, *input_shape)
+    summary = torchinfo.summary(twin, input_shape, device="meta", verbose=0)
+    rows = []
+    for layer in summary.summary_list:
+        if layer.is_leaf_layer:
+            rows.append((_path(layer), layer.class_name, tuple(layer.output_size)))
+    return rows
+
+
+def _path(layer) -> str:
+    """Dotted path of one of torchinfo's layers; the network itself has none."""
+    if not layer.parent_info:
+        return ""
+    return f"{_path(layer.parent_info)}.{layer.var_name}".lstrip(".")
 
 
 def cost_card(name, card, use, avoid, note="") -> HTML:
@@ -242,17 +363,16 @@ def cost_card(name, card, use, avoid, note="") -> HTML:
         ("Multiply-accumulates (MACs)", count(card["macs"])),
         ("Activation memory, inference", f"{card['memory'] / 2**20:,.1f} MiB"),
         ("Activation memory, training", f"{card['memory_training'] / 2**20:,.1f} MiB"),
-        ("Time, forward", seconds(card["seconds"])),
-        ("Time, forward and backward", seconds(card["seconds_training"])),
+        ("Time, forward", duration(card["seconds"])),
+        ("Time, forward and backward", duration(card["seconds_training"])),
         ("Take it when", use),
         ("Leave it when", avoid),
     ]
     edge = COLOURS.get(name, COLOURS["baseline"])
-    body = "".join(
-        f'<tr><th scope="row" style="text-align:left">{label}</th>'
-        f'<td style="text-align:left">{html.escape(value)}</td></tr>'
-        for label, value in facts
-    )
+    body = ""
+    for label, value in facts:
+        body += f'<tr><th scope="row" style="text-align:left">{label}</th>'
+        body += f'<td style="text-align:left">{html.escape(value)}</td></tr>'
     note = f" <small>{html.escape(note)}</small>" if note else ""
     return HTML(
         f'<div class="cost-card" style="--net:{edge};border-top:4px solid {edge}">'
@@ -273,9 +393,9 @@ def _three_digits(number) -> str:
     return f"{number:#.3g}".rstrip(".") if number < 999.5 else f"{number:,.0f}"
 
 
-def seconds(time) -> str:
-    """A duration in the unit that suits it."""
-    return f"{time:.2f} s" if time >= 1 else f"{1000 * time:.1f} ms"
+def duration(seconds) -> str:
+    """A duration in the unit that suits it: 1.50 s, 12.3 ms."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.1f} ms"
 
 
 def _check_strip(images, masks, predictions, titles) -> None:
@@ -308,7 +428,7 @@ def _kinds(truth, found):
     yield "missed", MISSED, truth & ~found
 
 
-def _path(mask) -> str:
+def _runs(mask) -> str:
     """SVG path of a mask (H, W): one rectangle for each run in a row."""
     edges = np.diff(np.pad(mask.astype(int), ((0, 0), (1, 1))), axis=1)
     runs = zip(np.argwhere(edges > 0), np.argwhere(edges < 0), strict=True)
@@ -316,14 +436,10 @@ def _path(mask) -> str:
 
 
 def _overlay_legend(figure) -> None:
-    names = (("hit", HIT), ("extra", EXTRA), ("missed", MISSED))
-    patches = [plt.matplotlib.patches.Patch(color=c, label=n) for n, c in names]
+    patches = []
+    for name, colour in (("hit", HIT), ("extra", EXTRA), ("missed", MISSED)):
+        patches.append(plt.matplotlib.patches.Patch(color=colour, label=name))
     figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=13)
-
-
-def _line(history, key):
-    points = [(h["step"], h[key]) for h in history if h.get(key) is not None]
-    return tuple(zip(*points, strict=True)) or ((), ())
 
 
 def _is_number(value) -> bool:
