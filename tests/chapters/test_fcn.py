@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import chapters, cost, shapes, training
+from helpers import chapters, cost, fields, trace, training
 
 chapter = chapters.load("01_fcn")
 NETWORKS = [chapter.FCN32s, chapter.FCN16s, chapter.FCN8s]
@@ -36,14 +36,14 @@ def test_the_papers_parameters_stride_and_field(network):
     every = sum(p.numel() for p in net.parameters())
     assert (every - ups) // 10**6 == 134
     assert cost.params(net) == every - sum(p.numel() for p in net.ups[-1].parameters())
-    field = shapes.receptive_field(net, 1, 3, 500, 500, module="score")
+    field = fields.receptive_field(net, 1, 3, 500, 500, module="score")
     assert set(field.width) == {404}
     assert set(field.lo[1:] - field.lo[:-1]) == {32}
 
 
 def test_the_papers_layers():
     net = paper(chapter.FCN8s)
-    ops = shapes.trace(net, 1, 3, 500, 500)
+    ops = trace.trace(net, 1, 3, 500, 500)
     convs = [op for op in ops if op.kind == "conv"]
     assert [op.settings["padding"][0] for op in convs[:13]] == [100] + [1] * 12
     assert [op.settings["kernel"][0] for op in convs[13:16]] == [7, 1, 1]
@@ -88,7 +88,7 @@ def test_every_map_answers_about_the_middle_of_what_it_sees(network):
     net = network(pad=17, fc_kernel=3, **TINY)
     for module, step in [("score", 32), ("skip_scores.0", 16), ("skip_scores.1", 8)]:
         if module in dict(net.named_modules()):
-            field = shapes.receptive_field(net, 1, 1, 128, 128, module=module)
+            field = fields.receptive_field(net, 1, 1, 128, 128, module=module)
             place = chapter.Place().window(3, padding=17)
             for _ in range(int(math.log2(step))):
                 place = place.window(2, stride=2)
