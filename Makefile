@@ -1,29 +1,41 @@
-# make book   the environment, the chapters' run, the pages
-# make test   everything that must hold, from one run of every chapter
-# make bench  chapter 08's full table, about an hour; goes on where it was stopped
+# make book             the environment, the chapters' run, the pages
+# make page CHAPTER=02  that chapter's run, if it needs one, and its page alone
+# make test             everything that must hold, from one run of every chapter
+# make verdicts         record the words of the last run, after a look at what changed
+# make address          carry the address of _config.yml to where it is copied
+# make bench            chapter 08's full table, about an hour; goes on where it stopped
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
 BUILD = $(BIN)/jupyter-book build . --all -W -n --keep-going
 
 book: $(ENV)
-	@$(BIN)/python -m tools.cache fresh
+	$(BIN)/python -m book._ext.store run
 	$(BUILD)
-	@$(BIN)/python -m tools.cache report
+
+page: $(ENV)
+	$(BIN)/python -m book._ext.preview $(CHAPTER)
 
 test: $(ENV)
 	$(BIN)/ruff check .
-	$(BIN)/pytest tests --ignore tests/test_site.py
-	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 900
-	$(BIN)/python -m tools.cache unchanged $(BUILD) --quiet
-	$(BIN)/pytest tests/test_site.py
+	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --durations 10
+	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 900 -n 2 -v
+	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
+	$(BIN)/pytest tests/book/test_site.py
+
+verdicts: $(ENV)
+	$(BIN)/python -m tests.verdicts
+
+address: $(ENV)
+	$(BIN)/python -m book._ext.address
 
 bench: $(ENV)
-	$(BIN)/python -m tools.bench
+	$(BIN)/python -m helpers.app.bench
 
 $(ENV): requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No Python at '$(PYTHON)': install Python 3.11 to 3.13, or name yours: make book PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "The book needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another: make book PYTHON=python3.12" % v[:2])'
+	@echo 'Making the environment in .venv: some minutes, once'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
@@ -31,4 +43,4 @@ $(ENV): requirements.txt constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book test bench clean
+.PHONY: book page test verdicts address bench clean

@@ -2,9 +2,12 @@
 
 nbmake executes a copy of the notebook, alone in an empty folder and told that it is
 in Colab, so its setup cell has to fetch the book. The executed copy is stored as the
-run that `jupyter-book build` finds, with its seconds and its peak memory.
+run that `jupyter-book build` finds, with its seconds and its peak memory. With `-n 2`
+two notebooks run side by side, each with one process; the store is written by the
+process that controls them.
 """
 
+import os
 import shutil
 import threading
 import time
@@ -15,17 +18,24 @@ import nbformat
 import psutil
 import pytest
 
-from tools import cache, colab
+from book._ext import store
+from tests import colab, verdicts
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
+EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
+LONGEST_FIRST = ("02", "06", "08", "05", "03", "04", "01", "09", "07", "00")
 CLOSING = pytest.StashKey()  # lines that a test wants to see at the end of the run
 
 
 def pytest_configure(config):
     config.stash[CLOSING] = []
-    if config.option.nbmake:
-        config.option.overwrite = True  # of the copy: see pytest_runtest_call
-        cache.fresh()
+    if not config.option.nbmake:
+        return
+    config.option.overwrite = True  # of the copy: see pytest_runtest_call
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Keeper())
+    elif config.workerinput["workercount"] > 1:
+        os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # or each would take all cores
 
 
 @pytest.fixture
@@ -37,6 +47,20 @@ def closing(pytestconfig):
 def pytest_terminal_summary(terminalreporter):
     for line in terminalreporter.config.stash[CLOSING]:
         terminalreporter.write_line(line)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest notebooks, so that no worker is left with one at the end.
+
+    A notebook that the list does not know comes first.
+    """
+
+    def place(item):
+        number = Path(item.filename).name[:2]
+        return LONGEST_FIRST.index(number) if number in LONGEST_FIRST else -1
+
+    if all(getattr(item, "nbmake", False) for item in items):
+        items.sort(key=place)
 
 
 class PeakMemory(threading.Thread):
@@ -72,7 +96,8 @@ def pytest_runtest_call(item):
     if not getattr(item, "nbmake", False):
         return (yield)
     notebook = Path(item.filename)
-    cache.forget(notebook)
+    mark = store.fingerprint(notebook)
+    item.user_properties.append(("notebook", str(notebook)))
     empty = TemporaryDirectory(prefix=ALONE)
     with empty as folder, pytest.MonkeyPatch.context() as patch, PeakMemory() as memory:
         bare = colab.publish(Path(folder) / "book.git")
@@ -85,6 +110,45 @@ def pytest_runtest_call(item):
         start = time.perf_counter()
         result = yield
         seconds = time.perf_counter() - start
-        executed = nbformat.read(alone, as_version=4)
-    cache.store(notebook, executed, seconds, memory.peak / 2**20)
+        EXECUTED.mkdir(parents=True, exist_ok=True)
+        shutil.copy(alone, EXECUTED)
+    data = {"execution_seconds": seconds, "peak_mib": memory.peak / 2**20}
+    item.user_properties += [*data.items(), ("fingerprint", mark)]
     return result
+
+
+class Keeper:
+    """Stores each run and sums up at the end; lives in the controlling process."""
+
+    def __init__(self):
+        self.runs, self.old, self.new = [], [], []
+        self.start, self.memory = time.perf_counter(), PeakMemory()
+        store.drop_pages()
+        store.forget_stale()
+        self.memory.start()
+
+    def pytest_runtest_logreport(self, report):
+        data = dict(report.user_properties)
+        if report.when != "call" or "notebook" not in data:
+            return
+        notebook = Path(data.pop("notebook"))
+        store.forget(notebook)
+        if report.passed:
+            executed = nbformat.read(EXECUTED / notebook.name, as_version=4)
+            store.store(notebook, executed, **data)
+            chapter = notebook.stem
+            self.runs.append((chapter, data["execution_seconds"], data["peak_mib"]))
+            self.new += verdicts.rows(chapter, executed)
+            recorded = verdicts.recorded()
+            self.old += [row for row in recorded if row["chapter"] == chapter]
+
+    def pytest_terminal_summary(self, terminalreporter):
+        total = ("total", time.perf_counter() - self.start, self.memory.peak / 2**20)
+        say = terminalreporter.write_line
+        say(f"{'chapter':24}{'seconds':>10}{'MiB peak':>10}")
+        for chapter, seconds, peak in [*sorted(self.runs), total]:
+            say(f"{chapter:24}{seconds:10.1f}{peak:10.0f}")
+        changed = verdicts.changes(self.old, self.new)
+        say(f"\n{len(self.new)} verdicts, {len(changed)} changed since verdicts.csv")
+        for line in changed:
+            say(line)

@@ -1,17 +1,27 @@
-"""A browser for the tests that need one: what a reader's fingers and screen meet."""
+"""What tests of several rooms share: a browser, one thread."""
 
+import os
 import shutil
 
 import pytest
+import torch
 from selenium import webdriver
+
+
+def chromedriver():
+    """Return the path of chromedriver; where there is none, fail in CI, else skip."""
+    driver = shutil.which("chromedriver")
+    if not driver and os.environ.get("CI"):
+        pytest.fail("no chromedriver here: .ci/run installs it")
+    if not driver:
+        pytest.skip("no chromedriver here: the tests in a browser are left out")
+    return driver
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """A Chromium without a window, as wide as a phone; skipped where there is none."""
-    driver = shutil.which("chromedriver")
-    if not driver:
-        pytest.skip("no chromedriver here: the tests in a browser are left out")
+    """A Chromium without a window, as wide as a phone."""
+    driver = chromedriver()
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     profile = tmp_path_factory.mktemp("browser")
@@ -28,3 +38,12 @@ def browser(tmp_path_factory):
     chromium = webdriver.Chrome(options, webdriver.ChromeService(driver))
     yield chromium
     chromium.quit()
+
+
+@pytest.fixture
+def one_thread():
+    """Torch computes with one thread, as where trainings run, and then as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

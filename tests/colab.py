@@ -8,9 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tools.stamp import repository
-
-ROOT = Path(__file__).resolve().parents[1]
+from book._ext.address import ROOT, repository
 
 
 def git(*words, env=None):
@@ -29,9 +27,10 @@ def publish(bare):
     _, branch = repository()
     git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(bare))
     here = [f"--git-dir={bare}", f"--work-tree={ROOT}"]
-    name = {f"GIT_{who}_NAME": "book" for who in ("AUTHOR", "COMMITTER")}
-    mail = {f"GIT_{who}_EMAIL": "book@localhost" for who in ("AUTHOR", "COMMITTER")}
-    env = {**os.environ, **name, **mail}
+    env = dict(os.environ)
+    for who in ("AUTHOR", "COMMITTER"):
+        env[f"GIT_{who}_NAME"] = "book"
+        env[f"GIT_{who}_EMAIL"] = "book@localhost"
     git(*here, "add", "--all", str(ROOT), env=env)
     tree = git(*here, "write-tree")
     commit = git(*here, "commit-tree", tree, "-m", "The working tree", env=env)
@@ -44,6 +43,8 @@ def pretend(bare):
     url, _ = repository()
     return {
         "COLAB_RELEASE_TAG": "test",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_WARN_CONFLICTS": "1",  # three seconds, for nothing is installed
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.{Path(bare).as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": url,

@@ -96,14 +96,3 @@ def test_an_unknown_chapter_is_refused_with_those_there_are(notebooks):
 def test_a_chapter_that_exports_nothing_is_refused(notebooks):
     with pytest.raises(ValueError, match=r"92_empty\.ipynb has no cell tagged export"):
         chapters.load("92_empty")
-
-
-def test_digest_sees_code_and_not_prose(notebooks):
-    write(notebooks / "01_net.ipynb", [("export", NET)])
-    before = chapters.digest()
-    write(notebooks / "01_net.ipynb", [("other", "x = 1"), ("export", NET)])
-    assert chapters.digest() == before  # another place, the same code
-    write(notebooks / "91_net.ipynb", [("export", OTHER)])
-    assert chapters.digest() == before  # not one of the chapters up to 08
-    write(notebooks / "01_net.ipynb", [("export", NET.replace("0", "2"))])
-    assert chapters.digest() != before

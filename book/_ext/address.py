@@ -1,0 +1,35 @@
+"""Carry the address of the book from _config.yml to where it is copied: `make address`.
+
+The copies are in each notebook, the link to Colab and the setup cell, and in
+CITATION.cff.
+"""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIES = [*sorted((ROOT / "notebooks").glob("*.ipynb")), ROOT / "CITATION.cff"]
+
+
+def repository():
+    """Return the address and the branch of _config.yml."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    return config["repository"]["url"].rstrip("/"), config["repository"]["branch"]
+
+
+def addressed(path):
+    """Return the text of the file at `path` with the address of _config.yml in it."""
+    url, branch = repository()
+    place = url.removeprefix("https://github.com/")
+    link = f"https://colab.research.google.com/github/{place}/blob/{branch}"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"(in Colab\]\()[^)]*", rf"\g<1>{link}/notebooks/{path.name}", text)
+    text = re.sub(r'(BOOK = \\")[^"\\]*', rf"\g<1>{url}", text)
+    return re.sub(r"(?m)^(repository-code: ).*", rf"\g<1>{url}", text)
+
+
+if __name__ == "__main__":
+    for path in COPIES:
+        path.write_text(addressed(path), encoding="utf-8")

@@ -1,0 +1,131 @@
+"""The book's store of executed notebooks (jupyter-cache), which the pages are made of.
+
+    python -m book._ext.store run            drop the pages and run every chapter that
+                                             has no valid run in the store
+    python -m book._ext.store unchanged CMD  run CMD; fail if it executed a notebook
+
+jupyter-cache knows a notebook by its code cells. It does not see what they depend on:
+`fingerprint` does, and is kept beside each run.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "_build" / ".jupyter_cache"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def exported(path):
+    """Return the source of a notebook's cells that other chapters load."""
+    cells = nbformat.read(path, as_version=4).cells
+    chosen = [c.source for c in cells if "export" in c.metadata.get("tags", [])]
+    return "\n".join(chosen)
+
+
+def fingerprint(path):
+    """Return a hash of all that the run of a notebook depends on beside its cells.
+
+    These are the helpers, the requirements, what any chapter exports, and the tables
+    recorded for this one (04_resunet.csv for 04_resunet.ipynb).
+    """
+    files = [p for p in (ROOT / "helpers").rglob("*") if p.suffix != ".pyc"]
+    files += [*ROOT.glob("*.txt"), *path.parent.glob(f"{path.stem}*.csv")]
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.is_file()):
+        digest.update(f"{file.relative_to(ROOT)}".encode() + file.read_bytes())
+    for notebook in NOTEBOOKS:
+        digest.update(f"{notebook.stem}{exported(notebook)}".encode())
+    return digest.hexdigest()
+
+
+def record(path):
+    """Return the stored run of the notebook as it is now, or None."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        return get_cache(FOLDER).match_cache_notebook(notebook)
+    except KeyError:
+        return None
+
+
+def forget(path):
+    """Drop the stored run of a notebook."""
+    if found := record(path):
+        get_cache(FOLDER).remove_cache(found.pk)
+
+
+def forget_stale():
+    """Drop every run that no longer fits what it depended on."""
+    for path in NOTEBOOKS:
+        found = record(path)
+        if found and found.data.get("fingerprint") != fingerprint(path):
+            forget(path)
+
+
+def drop_pages():
+    """Remove the pages that an earlier build made."""
+    shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
+
+
+def store(path, executed, **data):
+    """Store an executed copy of the notebook at `path` as that notebook's run.
+
+    `data` needs execution_seconds and the fingerprint taken before the run.
+    """
+    for cell in executed.cells:
+        cell.metadata.pop("execution", None)  # or the notebook would never match
+    bundle = CacheBundleIn(executed, str(path), data=data)
+    cached = get_cache(FOLDER)
+    cached.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def execute(path):
+    """Run a notebook where it lies and store the run; return its seconds."""
+    mark, start = fingerprint(path), time.perf_counter()
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=900).execute(cwd=path.parent)
+    seconds = time.perf_counter() - start
+    store(path, notebook, execution_seconds=seconds, fingerprint=mark)
+    return seconds
+
+
+def run(paths):
+    """Run those of the notebooks that have no valid run, in order, and say so."""
+    forget_stale()
+    todo = [path for path in paths if not record(path)]
+    print(f"{len(paths) - len(todo)} chapters have been run, {len(todo)} remain.")
+    for number, path in enumerate(todo, start=1):
+        print(f"{number} of {len(todo)}: {path.stem} ... ", end="", flush=True)
+        try:
+            print(f"{execute(path):.0f} s", flush=True)
+        except CellExecutionError as error:
+            sys.exit(f"stopped\n\n{error}")
+
+
+def unchanged(command):
+    """Run a command and return its exit status, or 1 if it executed a notebook."""
+    before = [item.pk for item in get_cache(FOLDER).list_cache_records()]
+    status = subprocess.run(command, cwd=ROOT).returncode
+    after = get_cache(FOLDER).list_cache_records()
+    new = [Path(item.uri).name for item in after if item.pk not in before]
+    if new:
+        print(f"The build executed {', '.join(new)}: the tests' run was not used")
+    return status or bool(new)
+
+
+if __name__ == "__main__":
+    verb, *command = sys.argv[1:]
+    if verb == "unchanged":
+        sys.exit(unchanged(command))
+    drop_pages()
+    run(NOTEBOOKS)

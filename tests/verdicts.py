@@ -1,0 +1,83 @@
+"""The record of all verdict words of the last accepted run: notebooks/verdicts.csv.
+
+Every run of the chapters is compared with it, and each change is printed, so that a
+review sees it. `python -m tests.verdicts` writes the record anew from the stored runs.
+"""
+
+import csv
+import sys
+
+from bs4 import BeautifulSoup
+
+from book._ext import store
+
+RECORD = store.ROOT / "notebooks" / "verdicts.csv"
+COLUMNS = ["slug", "chapter", "word"]
+
+
+def words(notebook):
+    """Return slug to word for the verdicts in an executed notebook."""
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            glued = output.get("metadata", {}).get("scrapbook", {})
+            name = glued.get("name", "")
+            if name.startswith("verdict_"):
+                box = BeautifulSoup(output.data["text/html"], "html.parser").div
+                word = box["aria-label"].removeprefix("Verdict: ")
+                found[name.removeprefix("verdict_")] = word
+    return found
+
+
+def rows(chapter, notebook):
+    """Return the rows of the record for one executed chapter."""
+    found = words(notebook).items()
+    return [{"slug": slug, "chapter": chapter, "word": word} for slug, word in found]
+
+
+def recorded():
+    """Return the rows of the record, in the order of the book."""
+    if not RECORD.exists():
+        return []
+    with RECORD.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def changes(old, new):
+    """Return a line for each word that is in only one of two lists of rows."""
+    before = {row["slug"]: row["word"] for row in old}
+    after = {row["slug"]: row["word"] for row in new}
+    chapters = {row["slug"]: row["chapter"] for row in [*old, *new]}
+    lines = []
+    for slug, chapter in chapters.items():
+        was, now = before.get(slug, "(none)"), after.get(slug, "(none)")
+        if was != now:
+            lines.append(f"{chapter}, {slug}: {was} -> {now}")
+    return lines
+
+
+def write(found):
+    """Write the record."""
+    with RECORD.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(found)
+
+
+def stored():
+    """Return the rows of all chapters' stored runs, or stop where one has none."""
+    found = []
+    for path in store.NOTEBOOKS:
+        run = store.record(path)
+        if not run:
+            sys.exit(f"{path.stem} has no run in the store: make test, or make book")
+        bundle = store.get_cache(store.FOLDER).get_cache_bundle(run.pk)
+        found += rows(path.stem, bundle.nb)
+    return found
+
+
+if __name__ == "__main__":
+    found = stored()
+    print(*changes(recorded(), found), sep="\n")
+    write(found)
+    print(f"{len(found)} verdicts in {RECORD.name}")

@@ -1,1 +1,0 @@
-"""What the Makefile and the tests need and no public tool does."""
