@@ -24,11 +24,10 @@ from tests import colab, verdicts
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
 LONGEST_FIRST = ("02", "06", "08", "05", "03", "04", "01", "09", "07", "00")
-CLOSING = pytest.StashKey()  # lines that a test wants to see at the end of the run
+CLOSING = []  # lines that a test wants to see at the end of the run
 
 
 def pytest_configure(config):
-    config.stash[CLOSING] = []
     if not config.option.nbmake:
         return
     config.option.overwrite = True  # of the copy: see pytest_runtest_call
@@ -39,13 +38,19 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def closing(pytestconfig):
-    """Lines to print above the run's last line."""
-    return pytestconfig.stash[CLOSING]
+def closing(record_property):
+    """A function that prints a line above the run's last one, from any process."""
+    return lambda line: record_property("closing", line)
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        properties = report.user_properties
+        CLOSING.extend(line for name, line in properties if name == "closing")
 
 
 def pytest_terminal_summary(terminalreporter):
-    for line in terminalreporter.config.stash[CLOSING]:
+    for line in CLOSING:
         terminalreporter.write_line(line)
 
 

@@ -161,10 +161,10 @@ def test_the_ledger_holds_every_verdict_once(pages):
 
 
 def test_the_weight_of_every_chapter_is_told(pages, closing):
-    closing += ["", f"{'chapter':24}{'MiB page':>10}"]
+    closing(f"\n{'chapter':24}{'MiB page':>10}")
     for notebook in store.NOTEBOOKS:
         page = SITE / "notebooks" / f"{notebook.stem}.html"
         images = [image["src"] for image in pages[page].select("article img")]
         files = {page} | {local(page, src) for src in images if "data:" not in src}
         weight = sum(file.stat().st_size for file in files)
-        closing.append(f"{notebook.stem:24}{weight / 2**20:10.1f}")
+        closing(f"{notebook.stem:24}{weight / 2**20:10.1f}")
