@@ -44,12 +44,12 @@ def recorded():
 
 
 def changes(old, new):
-    """Return a line for each word that is in only one of two lists of rows."""
+    """Return a line for each word that differs between two lists of rows."""
     before = {row["slug"]: row["word"] for row in old}
     after = {row["slug"]: row["word"] for row in new}
-    chapters = {row["slug"]: row["chapter"] for row in [*old, *new]}
+    chapters = {(row["chapter"], row["slug"]) for row in [*old, *new]}
     lines = []
-    for slug, chapter in chapters.items():
+    for chapter, slug in sorted(chapters):
         was, now = before.get(slug, "(none)"), after.get(slug, "(none)")
         if was != now:
             lines.append(f"{chapter}, {slug}: {was} -> {now}")

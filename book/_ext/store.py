@@ -93,7 +93,9 @@ def execute(path):
     """Run a notebook where it lies and store the run; return its seconds."""
     mark, start = fingerprint(path), time.perf_counter()
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=900).execute(cwd=path.parent)
+    quiet = ["--log-level=ERROR"]  # a kernel warns of TCP, which stays on this machine
+    client = NotebookClient(notebook, timeout=900, extra_arguments=quiet)
+    client.execute(cwd=path.parent)
     seconds = time.perf_counter() - start
     store(path, notebook, execution_seconds=seconds, fingerprint=mark)
     return seconds
