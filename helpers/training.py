@@ -163,10 +163,10 @@ def predict(net, dataset):
         raise ValueError("the data set is empty: it must hold at least 1 picture")
     net.eval()
     logits, masks = [], []
-    device = next(net.parameters(), torch.empty(0)).device
+    like = next(net.parameters(), torch.empty(0))  # a GPU's, or in double precision
     with torch.no_grad():
         for images, batch_masks in DataLoader(dataset, batch_size=32):
-            logits.append(main_map(net(images.to(device))).cpu())
+            logits.append(main_map(net(images.to(like))).cpu())
             masks.append(crop_to(batch_masks[:, :1].cpu(), logits[-1]))
     return torch.cat(logits), torch.cat(masks)
 
