@@ -119,19 +119,20 @@ def modules(source):
             yield node.module.split(".")[0]
 
 
-def imported():
-    """Return the modules that helpers and chapters import, Python's and ours left out.
-
-    IPython is left out too: it comes with every kernel, Colab's as well.
-    """
-    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "helpers").rglob("*.py")]
-    for path in NOTEBOOKS:
-        cells = nbformat.read(path, as_version=4).cells
-        sources += [cell.source for cell in cells if cell.cell_type == "code"]
+def imported(paths):
+    """Return the modules that some files import, Python's and the book's left out."""
+    sources = []
+    for path in paths:
+        if path.suffix == ".py":
+            sources.append(path.read_text(encoding="utf-8"))
+        else:
+            cells = nbformat.read(path, as_version=4).cells
+            sources += [cell.source for cell in cells if cell.cell_type == "code"]
     found = set()
     for source in sources:
         found |= set(modules(source))
-    return found - {"helpers", "IPython", *sys.stdlib_module_names}
+    ours = {path.stem for path in ROOT.glob("tests/**/*.py")} | {"book", "helpers"}
+    return found - ours - {"tests"} - sys.stdlib_module_names
 
 
 def names(file):
@@ -140,15 +141,28 @@ def names(file):
     return {Requirement(line).name for line in lines if line and line[0] not in "#-"}
 
 
-def test_what_helpers_and_chapters_import_is_required_and_colab_gets_it():
+def packages(modules, listed):
+    """Return the listed packages that hold some modules; all must have one."""
     known, needed, lacking = packages_distributions(), set(), set()
-    for module in imported():
-        package = names("requirements.txt").intersection(known.get(module, ()))
+    for module in modules:
+        package = listed.intersection(known.get(module, ()))
         needed |= package
         if not package:
             lacking.add(module)
     assert not lacking, "not in requirements.txt"
+    return needed
+
+
+def test_what_helpers_and_chapters_import_is_required_and_colab_gets_it():
+    found = imported([*(ROOT / "helpers").rglob("*.py"), *NOTEBOOKS])
+    found -= {"IPython"}  # comes with every kernel, Colab's too
+    needed = packages(found, names("requirements.txt"))
     assert names("requirements-colab.txt") == needed - COLAB_HAS
+
+
+def test_what_the_tests_and_the_build_import_is_pinned():
+    found = imported(path for path in listed() if path.suffix == ".py")
+    assert packages(found, names("requirements.txt") | names("constraints.txt"))
 
 
 def test_what_colab_installs_leaves_its_torch_and_numpy_alone():
