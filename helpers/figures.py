@@ -27,8 +27,9 @@ from helpers.training import crop_to
 
 __all__ = [
     "COLOURS", "bars", "best_median_worst", "by_distance", "cost_card", "count",
-    "curves", "dots", "draw", "duration", "gallery", "layer_outputs", "layers",
-    "overlay", "painted", "pixels", "strip", "style", "sweep", "table", "worst_to_best",
+    "curves", "dots", "draw", "duration", "gallery", "heat_map", "layer_outputs",
+    "layers", "overlay", "painted", "pixels", "strip", "style", "sweep", "table",
+    "worst_to_best",
 ]  # fmt: skip
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
@@ -274,6 +275,27 @@ def sweep(runs, dataset):
     axis.axvline(0.5, color=INK, linestyle="--", linewidth=1)
     axis.set(xlabel="threshold", ylabel="IoU, test")
     axis.legend()
+    return figure
+
+
+def heat_map(values, differences, label, most=0.4):
+    """Show a table of numbers, each field coloured by its difference to a reference.
+
+    `values` and `differences` are DataFrames of equal shape; grey: no number there.
+    `label` names the differences, `most` is where the colours end. Returns the figure.
+    """
+    shades = plt.get_cmap("PuOr_r").with_extremes(bad="#dddddd")
+    figure, axis = plt.subplots(figsize=(6.4, 5.4))
+    shown = axis.imshow(differences, shades, vmin=-most, vmax=most, aspect="auto")
+    dark = abs(differences.to_numpy()) > 0.7 * most
+    for (row, column), value in np.ndenumerate(values.to_numpy()):
+        ink = "white" if dark[row, column] else INK
+        place = dict(ha="center", va="center", color=ink)
+        axis.text(column, row, f"{value:.2f}", **place)
+    axis.set_xticks(range(len(values.columns)), values.columns, rotation=35, ha="right")
+    axis.set_yticks(range(len(values)), values.index)
+    axis.grid(False)
+    figure.colorbar(shown, label=label, shrink=0.8)
     return figure
 
 

@@ -115,6 +115,48 @@ def evaluating(net: nn.Module):
             module.training = mode
 
 
+OTHERS = {  # kind -> how a table of operations calls it
+    "pool": "max pooling",
+    "norm": "batch norm",
+    "add": "sum of two maps",
+    "concat": "concatenation",
+    "upsample": "resizing",
+    "crop": "crop",
+}
+
+
+def labels(net: nn.Module, *input_shape: int, whole: type) -> list[str]:
+    """What a network does, in words: a text for each operation that computes.
+
+    "convolution 3 × 3, stride 2", "max pooling" ... What happens inside a module of
+    the class `whole` is one operation, called by the class.
+    """
+    inside, found = set(), []
+    for name, module in net.named_modules():
+        if isinstance(module, whole):
+            inside.add(name)
+            found.append(whole.__name__)
+    for op in trace(net, *input_shape):
+        text = _label(op)
+        if text and op.module not in inside:
+            found.append(text)
+    return found
+
+
+def _label(op) -> str | None:
+    if "fft" in op.name:
+        return "Fourier transform"
+    if op.kind not in ("conv", "upconv"):
+        return OTHERS.get(op.kind)
+    name = "transposed" if op.kind == "upconv" else "convolution"
+    name += " " + " × ".join(map(str, op.settings["kernel"]))
+    if max(op.settings["stride"]) > 1:
+        name += f", stride {max(op.settings['stride'])}"
+    if max(op.settings["dilation"]) > 1:
+        name += ", dilated"
+    return name
+
+
 # --- one node of the exported graph -> one Op ----------------------------------------
 
 

@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas
 import torch
+from scipy import stats
 
 from helpers import data, metrics, page, training
 
@@ -138,6 +139,24 @@ def judge(better, worse):
     if (gain < 0).all() and distance <= -2:
         return "does not hold here"
     return "no difference seen here"
+
+
+def margin_test(mine, base, margin):
+    """Whether two arms differ, or are equal within a margin stated beforehand.
+
+    "better" or "worse" where `judge` sees a difference; "equal" where the 90 % interval
+    of the paired difference lies inside +-margin (two one-sided tests at 5 %); else
+    "undecided".
+    """
+    word = judge(mine, base)
+    if word == "holds":
+        return "better"
+    if word == "does not hold here":
+        return "worse"
+    gap = np.asarray(mine) - np.asarray(base)
+    error = gap.std(ddof=1) / np.sqrt(len(gap))
+    reach = stats.t.ppf(0.95, len(gap) - 1) * error
+    return "equal" if abs(gap.mean()) + reach < margin else "undecided"
 
 
 def only_when(words):

@@ -21,6 +21,7 @@ import platform
 import statistics
 import time
 from importlib.metadata import version
+from operator import itemgetter
 
 import joblib
 import pandas
@@ -66,7 +67,7 @@ def replace(path, text):
 def fingerprints(lineage, nudge=0):
     """What today's code computes for every network of every task: a DataFrame."""
     calls = []
-    mark = chapters.load("08_lineage").fingerprint  # as a worker will find it
+    mark = chapters.load("08_lineage").fingerprint_of  # as a worker will find it
     for name, task in lineage.TASKS.items():
         for network in task.networks:
             calls.append(joblib.delayed(mark)(name, network, nudge))
@@ -124,7 +125,7 @@ def execute(job):
         from helpers.app.parallel import Engine
 
         engine = Engine()
-    _, result = lineage.run(
+    _, result = lineage.train(
         task, job["network"], job["seed"], job["lr"], job["steps"], engine
     )
     del result["seconds"]  # of the clock
@@ -193,7 +194,7 @@ def final_jobs(lineage, table, seeds):
 def work(jobs, table):
     """Train the jobs that the table lacks; write it as each one finishes."""
     have = set(table[JOB].itertuples(index=False, name=None))
-    jobs = [job for job in jobs if tuple(job[c] for c in JOB) not in have]
+    jobs = [job for job in jobs if itemgetter(*JOB)(job) not in have]
     start = time.time()
     workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
     calls = [joblib.delayed(execute)(job) for job in jobs]

@@ -63,7 +63,7 @@ def test_perfect_masks_score_one():
             return (x - 0.5) * 20
 
     parts = []
-    for part in lineage.draw_coins(0):
+    for part in lineage.COINS.draw(0):
         masks = part.tensors[1][:20]
         parts.append(TensorDataset(masks[:, :1], masks))
     sets = data.Sets(*parts)
@@ -86,11 +86,11 @@ def test_what_is_taken_away_is_taken_away():
 
 
 def test_fingerprints_see_a_change(monkeypatch):
-    before = lineage.fingerprint("spots", "U-Net")
-    assert lineage.fingerprint("spots", "U-Net") == before
+    before = lineage.fingerprint_of("spots", "U-Net")
+    assert lineage.fingerprint_of("spots", "U-Net") == before
     changed = lineage.RARE._replace(loss=torch.nn.functional.mse_loss)
     monkeypatch.setitem(lineage.TASKS, "spots", changed)
-    after = lineage.fingerprint("spots", "U-Net")
+    after = lineage.fingerprint_of("spots", "U-Net")
     assert {k for k in before if after[k] != before[k]} >= {"loss_1", "loss_5"}
 
 
