@@ -1,4 +1,4 @@
-"""helpers.canvas: painted in a real browser, scored as helpers.training scores."""
+"""helpers.canvas: painted in a real browser, scored as helpers.metrics scores."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from helpers import data, training
+from helpers import data, metrics
 from helpers.canvas import paint
 from helpers.folders import ImageMaskFolder, read_mask
 
@@ -98,11 +98,11 @@ def page(browser, tmp_path):
 def expected(painted, mask):
     painted = (painted > 0.5)[None]
     parts = painted, mask[None]
-    return [f(*parts) for f in (training.iou, training.dice, training.boundary_f1)]
+    return [f(*parts) for f in (metrics.iou, metrics.dice, metrics.boundary_f1)]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_the_scores_are_those_of_training(page, tmp_path, index):
+def test_the_scores_are_those_of_the_book(page, tmp_path, index):
     image, mask = sample(index)
     (canvas,) = page(paint(image, mask, name="own"))
     canvas.draw((-90, -80), (20, 30), (100, -20))

@@ -107,7 +107,7 @@ def test_one_output_for_kernel_and_page():
         "explore(lambda a: f'<p>{a:05d}</p>' + 'x' * 1000, a=range(100))"
     )
     notebook.cells = [nbformat.v4.new_code_cell(source)]
-    where = {"metadata": {"path": str(Path(__file__).parents[1])}}
+    where = {"metadata": {"path": str(Path(__file__).parents[2])}}
     NotebookClient(notebook, timeout=60, resources=where).execute()
     (output,) = notebook.cells[0].outputs
     assert {"text/html", "application/vnd.jupyter.widget-view+json"} <= set(output.data)

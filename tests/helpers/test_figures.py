@@ -1,139 +1,26 @@
-"""helpers.figures and helpers.drawing: what the pictures say, in numbers and words."""
+"""helpers.figures: what the pictures and tables show, in numbers and words."""
 
+import base64
+import io
 import re
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas
 import pytest
 import torch
-import torch.nn.functional as F
-from test_shapes import FCN, RSU, Inception, ResUNet, SqueezeExcite, UNet, VNet
-from torch import nn
+from PIL import Image
+from torch.utils.data import TensorDataset
 
-from helpers import figures
-from helpers.drawing import chart, place, size
-from helpers.shapes import trace
+from helpers import chapters, figures
+from helpers.training import Run
 
 
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def paper():
-    return UNet()
-
-
-# --- the network, drawn ---------------------------------------------------------------
-
-
-def test_the_text_alternative_tells_the_network(paper):
-    words = figures.draw(paper, 1, 1, 572, 572, title="U-Net").description
-    assert words.startswith("U-Net on an input of 1 channel of 572 × 572.")
-    assert "4 concatenations." in words and "19 convolutions" in words
-    assert "64 channels of 392 × 392 (cropped from 568 × 568)" in words
-    assert words.endswith("Output: 2 channels of 388 × 388.")
-
-
-def test_a_long_network_is_told_in_short():
-    nested = torch.nn.Sequential(*(UNet((2, 4), 2) for _ in range(13)))
-    words = figures.draw(nested, 1, 2, 376, 376).description
-    assert "changes its resolution 26 times, over 2 levels" in words
-    assert len(words) < 1500
-    assert "13 concatenations" in words
-    words = figures.draw(RSU(), 1, 1, 17, 17).description
-    assert "1 pooling," in words and "2 times 2 channels of 17 × 17" in words
-
-
-def test_the_drawing_shows_sizes_crops_and_operations(paper):
-    page = figures.draw(paper, 1, 1, 572, 572)._repr_html_()
-    for text in ("572²", "568²→392²", "64²→56²", "388²", "1024"):
-        assert f">{text}</text>" in page
-    assert "down.0.0: convolution 3×3: 64 × 570 × 570" in page
-    assert "up-convolution 2×2" in page and "max pooling 2×2" in page
-    assert "skip, added" not in page  # the legend names only what there is
-    assert 'role="img"' in page and page.count("<title id=") == 1
-
-
-def test_a_unet_comes_out_as_a_u(paper):
-    boxes, arrows = chart(trace(paper, 1, 1, 572, 572))
-    place(boxes, arrows)
-    path = [b.level for b in sorted(boxes, key=lambda b: b.ops[-1].index)]
-    assert path == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3 + [3] * 3 + [
-        *[2] * 3,
-        *[1] * 3,
-        *[0] * 4,
-    ]
-    skips = [a for a in arrows if a.kind == "concat"]
-    assert len(skips) == 4
-    assert all(a.source.cy == a.target.cy and not a.over for a in skips)
-
-
-def test_one_box_a_module(paper):
-    boxes, _ = chart(trace(paper, 1, 1, 572, 572), depth=1)
-    names = [b.name for b in boxes if b.name]
-    assert names == [f"down.{i}" for i in range(4)] + ["bottom"] + [
-        f"merge.{i}" for i in range(4)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("net", "shape"),
-    [
-        (FCN(), (1, 3, 64, 96)),
-        (VNet(), (1, 1, 16, 16, 8)),
-        (ResUNet(), (1, 3, 16, 16)),
-        (Inception(), (1, 1, 16, 16)),
-        (RSU(), (1, 1, 17, 17)),
-        (SqueezeExcite(), (1, 1, 9, 9)),
-    ],
-)
-@pytest.mark.parametrize("depth", [None, 1])
-def test_boxes_of_every_family_do_not_overlap(net, shape, depth):
-    boxes, arrows = chart(trace(net, *shape), depth)
-    place(boxes, arrows)
-    for i, a in enumerate(boxes):
-        for b in boxes[:i]:
-            beside = a.right <= b.left or b.right <= a.left
-            assert beside or a.below <= b.above or b.below <= a.above, (a, b)
-    assert figures.draw(net, *shape, depth=depth).description
-
-
-def test_pooling_by_frequencies_goes_one_level_down_and_stays_there():
-    class Spectral(nn.Module):
-        def forward(self, x):
-            spectrum = torch.fft.rfft(x, norm="forward")[..., : x.shape[-1] // 4 + 1]
-            y = torch.fft.irfft(spectrum, n=x.shape[-1] // 2, norm="forward")
-            return F.max_pool2d(x, 2)[..., : y.shape[-1]] + y[..., ::2, :]
-
-    boxes, _ = chart(trace(Spectral(), 1, 1, 32, 32))
-    assert boxes[-1].level == 1 and boxes[-1].shape == (1, 1, 16, 16)
-
-
-def test_residual_additions_are_skips():
-    _, arrows = chart(trace(VNet(), 1, 1, 16, 16, 8))
-    kinds = [a.kind for a in arrows]
-    assert kinds.count("add") == 3 and kinds.count("concat") == 1
-    assert "strided" in kinds and "upconv" in kinds
-
-
-def test_ids_are_unique_and_sizes_short(paper):
-    first, second = (figures.draw(paper, 1, 1, 188, 188).html for _ in range(2))
-    ids = [set(re.findall(r' id="([^"]+)"', page)) for page in (first, second)]
-    assert ids[0] and not ids[0] & ids[1]
-    assert size((1, 2, 5, 5)) == "5²" and size((1, 2, 5, 7)) == "5×7"
-    assert size((1, 2, 5, 5, 5)) == "5³" and size((1, 2, 5, 5, 7)) == "5²×7"
-
-
-def test_a_refused_size_raises_the_networks_own_error(paper):
-    with pytest.raises(ValueError, match="cannot be halved"):
-        figures.draw(paper, 1, 1, 571, 571)
-
-
-# --- images, curves, tables -----------------------------------------------------------
 
 
 THREE = [figures.HIT, figures.EXTRA, figures.MISSED]
@@ -216,16 +103,116 @@ def test_strip_refuses_other_sizes():
         figures.strip(images, torch.zeros(2, 1, 8, 8), titles=["one"])
 
 
+def run_of(scores, **settings):
+    history = []
+    for step, score in enumerate(scores, start=1):
+        history.append(dict(step=10 * step, loss=1 / score, score=score))
+    return SimpleNamespace(history=history, **settings)
+
+
 def test_curves_draw_each_run_and_the_mean():
-    runs = [
-        SimpleNamespace(
-            history=[dict(step=s, loss=1 / (s + i), iou=s / 10) for s in (1, 2, 3)]
-        )
-        for i in (1, 3)
-    ]
-    loss = figures.curves(runs).axes[0]
-    assert len(loss.lines) == 3
-    assert np.allclose(loss.lines[-1].get_ydata()[0], (1 / 2 + 1 / 4) / 2)
+    runs = [run_of([0.1, 0.2, 0.4]), run_of([0.3, 0.4])]
+    loss, score = figures.curves(runs, label="Dice").axes
+    assert [len(line.get_xdata()) for line in score.lines] == [3, 2, 2]
+    mean = score.lines[-1]
+    assert list(mean.get_xdata()) == [10, 20]  # where both were measured
+    assert np.allclose(mean.get_ydata(), [0.2, 0.3])
+    assert np.allclose(loss.lines[-1].get_ydata()[0], (10 + 1 / 0.3) / 2)
+    assert [axis.get_title() for axis in (loss, score)] == ["loss", "Dice, validation"]
+
+
+def test_dots_have_a_row_for_each_variant():
+    keys = [("plain", 3, 0), ("plain", 3, 1), ("norm", 3, 0), ("norm", 3, 1)]
+    index = pandas.MultiIndex.from_tuples(keys, names=["variant", "depth", "seed"])
+    table = pandas.DataFrame(dict(iou=[0.2, 0.4, 0.5, 0.7]), index)
+    (axis,) = figures.dots(table, "iou", "test IoU").axes
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["plain, 3", "norm, 3"]
+    shown = [list(line.get_xdata()) for line in axis.lines]
+    assert np.allclose(np.hstack(shown), [0.2, 0.4, 0.3, 0.5, 0.7, 0.6])
+    single = figures.dots(table.droplevel("depth"), "iou").axes[0]
+    names = [label.get_text() for label in single.get_yticklabels()]
+    assert names == ["plain", "norm"] and single.get_xlabel() == "iou"
+
+
+class Asleep(torch.nn.Module):
+    """Finds the bright pixels of the middle, with a probability of 0.38 at most."""
+
+    def forward(self, images):
+        return 10 * (images[:, :1, 1:-1, 1:-1] - 0.95)
+
+
+@pytest.fixture
+def answered():
+    """A run that finds the first 3, 1, 2, 4 and 1 of 4 pixels, and its data set."""
+    images, masks = torch.zeros(5, 3, 4, 4), torch.zeros(5, 1, 4, 4)
+    middle = images[..., 1:3, 1:3].flatten(-2)
+    for i, found in enumerate((3, 1, 2, 4, 1)):
+        middle[i, :, :found] = 0.9
+    images[..., 1:3, 1:3] = middle.unflatten(-1, (2, 2))
+    masks[..., 1:3, 1:3] = 1
+    masks[4] = 0  # no foreground: not to be ranked
+    return Run(Asleep(), [], seed=7, threshold=0.3), TensorDataset(images, masks)
+
+
+def test_best_median_and_worst_are_chosen_by_a_rule(answered):
+    figure = figures.best_median_worst(*answered)
+    titles = [axis.get_ylabel() for axis in figure.axes[::3]]
+    assert titles == ["IoU 1.00", "IoU 0.75", "IoU 0.25"]  # of 0.25, 0.5, 0.75, 1
+    best = figure.axes[0].images[0].get_array()
+    assert best.shape == (2, 2, 3) and np.allclose(best, 0.9)  # cut to what is answered
+    lower = figures.best_median_worst(*answered, at=(0, 0.25))
+    titles = [axis.get_ylabel() for axis in lower.axes[::3]]
+    assert titles == ["IoU 0.25", "IoU 0.50"]
+
+
+def test_sweep_shows_where_the_answer_vanishes(answered):
+    axis = figures.sweep([answered[0]], answered[1]).axes[0]
+    line, half = axis.lines
+    assert list(half.get_xdata()) == [0.5, 0.5] and line.get_label() == "seed 7"
+    awake = line.get_xdata() < 0.37
+    assert np.allclose(line.get_ydata()[awake], 10 / 17)  # 10 of 16, and one extra
+    assert not line.get_ydata()[line.get_xdata() > 0.38].any()
+
+
+def test_by_distance_plots_the_mean_of_the_rings():
+    rings = np.array([[0.1, 0.2, 0.9], [0.3, 0.4, 0.9]])  # the last: the whole picture
+    curves = {"zeros": rings, "mirror": rings + 0.1}
+    styles = {"mirror": dict(linestyle=":", marker="x")}
+    axis = figures.by_distance(curves, [0, 4, 32], styles).axes[0]
+    assert list(axis.lines[0].get_xdata()) == [0, 4]
+    assert np.allclose(axis.lines[0].get_ydata(), [0.2, 0.3])
+    assert axis.lines[1].get_linestyle() == ":" and axis.lines[1].get_marker() == "x"
+    names = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert names == ["zeros", "mirror"]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 5, 7)])
+def test_pixels_are_a_small_picture_in_the_page(shape):
+    picture = torch.rand(shape) * 1.2 - 0.1
+    page = figures.pixels(picture, 'a "guess"', "40rem")
+    assert 'alt="a &quot;guess&quot;"' in page and "width:40rem" in page
+    assert "image-rendering:pixelated" in page
+    code = re.search(r"data:image/png;base64,([^\"]+)", page)[1]
+    image = Image.open(io.BytesIO(base64.b64decode(code)))
+    shown = np.asarray(image) / 255
+    shown = shown if len(shape) == 2 else shown.transpose(2, 0, 1)
+    assert np.allclose(shown, picture.clip(0, 1), atol=0.5 / 31 + 0.5 / 255)
+
+
+def test_layers_of_a_network():
+    net = chapters.load("02_unet").UNet(widths=(2, 4))
+    net.train()
+    rows = figures.layer_outputs(net, 1, 1, 20, 20)
+    modules = dict(net.named_modules())
+    for path, kind, _ in rows:
+        assert type(modules[path]).__name__ == kind
+    assert rows[0][1:] == ("Conv2d", (1, 2, 18, 18))
+    assert rows[-1] == ("head", "Conv2d", (1, 2, 4, 4))
+    assert len(rows) == 14  # 3 double convolutions of 4 layers, upconv, head
+    page = figures.layers(net, 1, 1, 20, 20, caption="A small U-Net").data
+    assert page.count("<tr>") == 15 and ">1 × 2 × 4 × 4<" in page
+    assert net.training and next(net.parameters()).device.type == "cpu"
 
 
 def test_table_is_a_real_table_with_numbers_to_the_right():
@@ -253,3 +240,4 @@ def test_cost_card_says_everything():
 
 def test_counts_in_words():
     assert figures.count(999) == "999" and figures.count(134_300_000) == "134 million"
+    assert figures.count(134_300_000_000_000) == "134 trillion"

@@ -1,0 +1,52 @@
+"""helpers.embed, and the scripts that lie beside the helpers."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import helpers
+from helpers import embed
+
+SCRIPTS = sorted(Path(helpers.__file__).parent.glob("*.js"))
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node here")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_can_be_read(script):
+    result = subprocess.run(["node", "--check", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_know_their_element_and_cannot_end_early(script):
+    text = embed.script(script.name, "demo-7")
+    assert 'getElementById("demo-7")' in text and "KEY" not in text
+    assert text.count("</") == 1
+
+
+def test_data_reaches_the_script_whole():
+    data = {"words": "</script>½", "numbers": [1, 2.5]}
+    text = embed.json_script(data)
+    inside = re.fullmatch(r"<script[^>]*>(.*?)</script>", text)[1]
+    assert json.loads(inside) == data
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (1, 4, 6), (3, 4, 6)])
+def test_pictures_arrive_exactly(shape):
+    values = np.random.default_rng(0).integers(0, 256, shape)
+    code = embed.png_url(values / 255).split(",")[1]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
+    shown = shown if shown.ndim == 2 else shown.transpose(2, 0, 1)
+    assert np.array_equal(shown, values.squeeze())
+
+
+def test_ids_are_never_given_twice():
+    assert len({embed.new_id("demo") for _ in range(5)}) == 5
