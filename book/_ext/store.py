@@ -9,6 +9,7 @@ jupyter-cache knows a notebook by its code cells. It does not see what they depe
 """
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -27,10 +28,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def exported(path):
-    """Return the source of a notebook's cells that other chapters load."""
-    cells = nbformat.read(path, as_version=4).cells
-    chosen = [c.source for c in cells if "export" in c.metadata.get("tags", [])]
-    return "\n".join(chosen)
+    """Return the code of a notebook's cells that other chapters load."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    chosen = [c for c in cells if "export" in c["metadata"].get("tags", [])]
+    return json.dumps([cell["source"] for cell in chosen])
 
 
 def fingerprint(path):

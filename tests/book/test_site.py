@@ -12,6 +12,7 @@ from book._ext import store
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
+HEAVIEST = 6 * 2**20  # bytes of a chapter's page with its pictures
 LOADED = {  # what makes a browser fetch something, besides CSS
     "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src",
     "audio": "src", "embed": "src", "object": "data", "link": "href",
@@ -160,7 +161,7 @@ def test_the_ledger_holds_every_verdict_once(pages):
     assert verdicts([SITE / "book" / "ledger.html"]) == told == sorted(set(told))
 
 
-def test_the_weight_of_every_chapter_is_told(pages, closing):
+def test_no_chapter_is_heavy_to_load(pages, closing):
     closing(f"\n{'chapter':24}{'MiB page':>10}")
     for notebook in store.NOTEBOOKS:
         page = SITE / "notebooks" / f"{notebook.stem}.html"
@@ -168,3 +169,4 @@ def test_the_weight_of_every_chapter_is_told(pages, closing):
         files = {page} | {local(page, src) for src in images if "data:" not in src}
         weight = sum(file.stat().st_size for file in files)
         closing(f"{notebook.stem:24}{weight / 2**20:10.1f}")
+        assert weight < HEAVIEST, notebook.stem
