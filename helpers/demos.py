@@ -31,9 +31,10 @@ def explore(function, alt=None, **choices) -> "Demo":
     choices = {name: list(values) for name, values in choices.items()}
     if not choices or [] in choices.values():
         raise ValueError(f"explore needs values for each parameter, got {choices}")
-    frames = math.prod(map(len, choices.values()))
+    counts = list(map(len, choices.values()))
+    frames = math.prod(counts)
     if frames > MOST_FRAMES:
-        product = " × ".join(f"{len(choices[name])} {name}" for name in choices)
+        product = " × ".join(map("{} {}".format, counts, choices))
         raise ValueError(
             f"{product} = {frames} frames; a page carries at most {MOST_FRAMES}: give "
             "fewer values"
@@ -77,7 +78,7 @@ class Demo:
 
         for name, values in self.choices.items():
             sliders[name] = ipywidgets.SelectionSlider(
-                options=[(str(value), value) for value in values],
+                options=list(zip(map(str, values), values)),
                 description=_words(name),
                 style={"description_width": "initial"},
             )
@@ -90,7 +91,7 @@ class Demo:
         sliders, labels = "", []
         for name, values in self.choices.items():
             sliders += _slider(f"{key}-{name}", name, values)
-            labels.append([str(value) for value in values])
+            labels.append(list(map(str, values)))
         parts, frames = pack(self.frames)
         data = dict(values=labels, parts=parts, frames=frames)
         return (

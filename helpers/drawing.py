@@ -365,7 +365,7 @@ def _join(ops, concat) -> str:
 def _made_by(box) -> str:
     """The module of a box, and its operations."""
     if box.name:
-        kinds = Counter(SHOWN.get(op.kind, op.kind) for op in box.ops)
+        kinds = Counter(map(_word, box.ops))
         parts = [f"{n} {kind}" for kind, n in kinds.items()]
         return f"{box.name} ({', '.join(parts)})"
     words = dict.fromkeys(map(_operation, reversed(box.ops)))  # each once
@@ -375,7 +375,7 @@ def _made_by(box) -> str:
 
 def _operation(op) -> str:
     """A step in words: convolution 3×3, stride 2, padding 1."""
-    words = op.name if op.kind == "other" else SHOWN.get(op.kind, op.kind)
+    words = op.name if op.kind == "other" else _word(op)
     settings = op.settings
     if "kernel" in settings:
         words += f" {_kernel(op)}"
@@ -383,6 +383,10 @@ def _operation(op) -> str:
             if set(settings[name]) != {usual}:
                 words += f", {name} {settings[name][-1]}"
     return words
+
+
+def _word(op) -> str:
+    return SHOWN.get(op.kind, op.kind)
 
 
 def _kernel(op) -> str:
