@@ -22,25 +22,6 @@ def paper(network):
 # --- the paper's configuration ----------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("network", "offsets"), list(zip(NETWORKS, ([19], [5, 27], [5, 9, 31])))
-)
-def test_the_papers_crops(network, offsets):
-    assert paper(network).offsets == offsets
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_the_papers_parameters_stride_and_field(network):
-    net = paper(network)
-    ups = sum(p.numel() for p in net.ups.parameters())
-    every = sum(p.numel() for p in net.parameters())
-    assert (every - ups) // 10**6 == 134
-    assert cost.params(net) == every - sum(p.numel() for p in net.ups[-1].parameters())
-    field = fields.receptive_field(net, 1, 3, 500, 500, module="score")
-    assert set(field.width) == {404}
-    assert set(field.lo[1:] - field.lo[:-1]) == {32}
-
-
 def test_the_papers_layers():
     net = paper(chapter.FCN8s)
     ops = trace.trace(net, 1, 3, 500, 500)
