@@ -8,6 +8,7 @@ that MyST-NB's `glue` reads (MyST-NB itself is not needed to run a chapter).
 import html
 import time
 
+import joblib
 import numpy as np
 import psutil
 from IPython.core.formatters import format_display_data
@@ -96,5 +97,5 @@ def finish():
     glue("run_seconds", seconds)
     say(
         f"This chapter ran in **{seconds:.0f} seconds** on "
-        f"{psutil.cpu_count()} processor cores."
+        f"{joblib.cpu_count()} processor core{'s' * (joblib.cpu_count() > 1)}."
     )
