@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
+
+from helpers.training import batch_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SPLITS = ("train", "validation", "test")
@@ -76,6 +78,12 @@ class MVTecAD(Dataset):
 
     def __getitem__(self, index):
         return load(*self.pairs[index], self.size)
+
+
+def in_memory(dataset, indices=None):
+    """All items of a data set, or some, read (and so checked) once: a TensorDataset."""
+    indices = range(len(dataset)) if indices is None else indices
+    return TensorDataset(*batch_of(dataset, indices))
 
 
 # --- From pixels to tensors

@@ -7,6 +7,7 @@ word of several, `decide` shows the verdict.
 """
 
 import copy
+import warnings
 
 import joblib
 import numpy as np
@@ -15,6 +16,9 @@ import torch
 from scipy import stats
 
 from helpers import data, metrics, page, training
+
+# A table is small, and its rows stay in the order of its variants, not of their names.
+warnings.simplefilter("ignore", pandas.errors.PerformanceWarning)
 
 
 def all_scores(run, test):

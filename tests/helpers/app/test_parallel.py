@@ -1,4 +1,4 @@
-"""The loop in two processes: the same batches, the same losses, and where they part.
+"""The loop in several processes: the same batches and losses, and where they part.
 
 One launch runs this file by torchrun, as two processes without a graphics card (gloo).
 Each trains what `VARIANTS` names, tries what could go wrong, leaves what it has seen in
@@ -12,13 +12,18 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 from torch.nn import functional as F
 
-from helpers import chapters, cli, data, training
+from helpers import chapters, data, training
+from helpers.app import models, parallel
+from helpers.app.checkpoint import Checkpoint
+from helpers.app.train import main
+from tests.helpers.toys import plain, same_run, small, squares
 
 VARIANTS = {
     "no norm, BCE": dict(norm=False),
@@ -31,17 +36,14 @@ LINE = (
 )
 
 
-def train(norm, accelerator=None, augment=training.flips, **options):
+def train(norm, augment=training.flips, file=None, **options):
     """A few steps of the small U-Net, validated after each."""
     torch.manual_seed(0)
     net = chapters.load("02_unet").small_unet(norm=norm, widths=(4, 8, 16))
     drawn = data.surfaces(24, 32), data.surfaces(6, 32, split="validation")
     settings = dict(steps=8, batch=8, every=1, augment=augment) | options
-    return training.fit(net, *drawn, accelerator=accelerator, **settings)
-
-
-def plain(history):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+    checkpoint = Checkpoint(file) if file else None
+    return training.fit(net, *drawn, checkpoint=checkpoint, **settings)
 
 
 def losses(run):
@@ -58,10 +60,10 @@ def seen(run):
 
 def work(folder):
     """Train in this process, which is one of two; save what it sees."""
-    accelerator = cli.find_accelerator()
-    rank = accelerator.process_index
-    fit = partial(train, accelerator=accelerator)
-    found = dict(processes=accelerator.num_processes, pid=os.getpid())
+    engine = parallel.Engine()
+    rank = int(os.environ["RANK"])
+    fit = partial(train, engine=engine)
+    found = dict(processes=engine.processes, is_main=engine.is_main, pid=os.getpid())
     found["runs"] = {name: seen(fit(**v)) for name, v in VARIANTS.items()}
 
     reported, shares = [], []
@@ -72,20 +74,18 @@ def work(folder):
 
     file = folder / "run.pt"
     with pytest.raises(InterruptedError):
-        fit(norm=True, checkpoint=file, augment=Breaks(5))
-    accelerator.wait_for_everyone()
+        fit(norm=True, file=file, augment=Breaks(5))
+    engine.accelerator.wait_for_everyone()
     found["checkpoint"] = torch.load(file, weights_only=True)
     report = partial(note, reported)
-    run = fit(norm=True, checkpoint=file, report=report, loss=loss)
+    run = fit(norm=True, file=file, report=report, loss=loss)
     found |= dict(resumed=seen(run), reported=reported, shares=shares)
 
     found["refused"] = message(ValueError, fit, norm=False, batch=5)
     nan = partial(broken, rank == 1)  # in one process only
     found["broken"] = message(FloatingPointError, fit, norm=False, loss=nan)
     torch.save(found, folder / f"{rank}.pt")
-    assert (
-        cli.main([*LINE.split(), str(folder / "two")]) == 0
-    )  # ends the processes' tie
+    assert main([*LINE.split(), str(folder / "two")]) == 0  # ends the processes' tie
 
 
 class Breaks:
@@ -119,16 +119,8 @@ def message(kind, function, **options):
 # --- one process and two ----------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def one(one_thread):
+def one():
     return {name: seen(train(**variant)) for name, variant in VARIANTS.items()}
 
 
@@ -136,7 +128,7 @@ def one(one_thread):
 def launched(tmp_path_factory):
     """The folder in which two processes left what they saw, and what they said."""
     folder = tmp_path_factory.mktemp("two")
-    done = cli.launch(2, __file__, str(folder))
+    done = parallel.launch(2, __file__, str(folder))
     assert done.returncode == 0, done.stderr
     return folder, done.stdout.splitlines()
 
@@ -155,6 +147,7 @@ def apart(one, two, name):
 
 def test_there_are_two_processes(two):
     assert [process["processes"] for process in two] == [2, 2]
+    assert [process["is_main"] for process in two] == [True, False]
     assert two[0]["pid"] != two[1]["pid"]
 
 
@@ -164,7 +157,7 @@ def test_without_batch_norm_and_with_a_mean_over_pictures_nothing_differs(one, t
     before, after = one[name]["weights"], two[0]["runs"][name]["weights"]
     for key in before:
         torch.testing.assert_close(after[key], before[key], atol=1e-4, rtol=0)
-    scores = [[row["iou"] for row in run["history"]] for run in (one[name], *
+    scores = [[row["score"] for row in run["history"]] for run in (one[name], *
               (process["runs"][name] for process in two))]  # fmt: skip
     assert scores[1] == scores[2] == pytest.approx(scores[0], abs=1e-3)
 
@@ -197,7 +190,7 @@ def test_an_interrupted_training_goes_on_in_two_processes(two):
 
 def test_a_checkpoint_of_two_processes_serves_one(two, tmp_path):
     torch.save(two[0]["checkpoint"], tmp_path / "run.pt")
-    run = train(norm=True, checkpoint=tmp_path / "run.pt")
+    run = train(norm=True, file=tmp_path / "run.pt")
     before = two[0]["runs"]["batch norm, BCE"]["history"]
     assert plain(run.history)[:5] == before[:5]
     assert run.history[-1]["loss"] == pytest.approx(before[-1]["loss"], rel=0.2)
@@ -209,19 +202,19 @@ def test_errors_reach_both_processes(two):
             "a batch of 5 cannot be shared by 2 processes: they must divide it; "
             "4 and 6 work"
         )
-        assert process["broken"].startswith("the loss is nan at step 0")
+        assert process["broken"].startswith("the loss is nan at step 1")
 
 
 # --- the command line under torchrun ----------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def both(launched, one_thread):
+def both(launched):
     """The folder of one command line, run as one process and as two; the histories."""
     folder, _ = launched
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")  # as `launch` does
-        assert cli.main([*LINE.split(), str(folder / "one")]) == 0
+        assert main([*LINE.split(), str(folder / "one")]) == 0
     files = [folder / name / "history.json" for name in ("one", "two")]
     return folder, [json.loads(file.read_text()) for file in files]
 
@@ -242,9 +235,8 @@ def test_its_losses_are_those_of_one_process(both):
 
 def test_its_model_is_unwrapped(both):
     folder, _ = both
-    (one, _), (two, _) = (
-        cli.load_model(folder / n / "model.pt") for n in ("one", "two")
-    )
+    one, _ = models.load_model(folder / "one" / "model.pt")
+    two, _ = models.load_model(folder / "two" / "model.pt")
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
     names = sorted(path.name for path in (folder / "two").iterdir())
@@ -254,7 +246,7 @@ def test_its_model_is_unwrapped(both):
 def test_bad_arguments_end_both_processes(tmp_path):
     start = time.perf_counter()
     line = LINE.replace("--batch 8", "--batch 5")
-    done = cli.launch(2, "-m", "helpers.cli", *line.split(), str(tmp_path / "run"))
+    done = parallel.launch(2, "-m", "helpers.app", *line.split(), str(tmp_path / "run"))
     assert done.returncode != 0 and not (tmp_path / "run").exists()
     assert "error: a batch of 5 cannot be shared by 2 processes" in done.stderr
     assert time.perf_counter() - start < 60
@@ -265,9 +257,75 @@ def test_what_takes_too_long_is_ended(tmp_path):
     script = tmp_path / "sleeps_too_long.py"
     script.write_text("import time; time.sleep(60)")
     with pytest.raises(subprocess.TimeoutExpired):
-        cli.launch(2, str(script), seconds=4)
+        parallel.launch(2, str(script), seconds=4)
     running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not [words for words in running if str(script) in (words or [])]
+
+
+# --- one process with an engine, and one of three that are not there ---------------
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Accelerate keeps its state for the whole process: begin and end without one."""
+    from accelerate.state import AcceleratorState
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def train_small(engine=None):
+    torch.manual_seed(0)
+    settings = dict(steps=9, every=3, lr=0.02, augment=training.flips)
+    return training.fit(small(), squares(), squares(), engine=engine, **settings)
+
+
+def test_an_engine_in_one_process_changes_nothing(fresh):
+    assert same_run(train_small(parallel.Engine()), train_small())
+
+
+def test_mixed_precision_is_picked_up_and_left_behind(fresh, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    engine, alone = parallel.Engine(), train_small()
+    run = train_small(engine)
+    assert plain(run.history) != plain(alone.history)
+    loss = alone.history[0]["loss"]
+    assert run.history[0]["loss"] == pytest.approx(loss, rel=0.05)
+    engine.finish()
+    again = small().eval()  # the same weights in a network of full precision
+    again.load_state_dict(run.net.state_dict())
+    assert {v.dtype for v in again.parameters()} == {torch.float32}
+    images = squares().tensors[0]
+    assert torch.equal(run.net(images), again(images))
+
+
+def one_of_three(number):
+    engine = parallel.Engine()
+    engine.processes, engine.accelerator = 3, SimpleNamespace(process_index=number)
+    return engine
+
+
+def test_each_process_takes_its_share_of_the_batch(fresh):
+    batch = torch.rand(6, 1, 4, 4)
+    shares = [one_of_three(number).share(batch) for number in range(3)]
+    assert [len(share) for share in shares] == [2, 2, 2]
+    assert torch.equal(torch.cat(shares), batch)
+
+
+@pytest.mark.parametrize(
+    "batch, processes, works", [(5, 2, "4 and 6"), (1, 2, "2 and 4"), (8, 3, "6 and 9")]
+)
+def test_a_batch_that_the_processes_do_not_divide(batch, processes, works):
+    with pytest.raises(ValueError, match=f"batch of {batch} .* {processes}.*{works}"):
+        parallel.share_size(batch, processes)
+    assert parallel.share_size(processes * batch, processes) == batch
+
+
+def test_only_an_engine_needs_accelerate():
+    code = "import sys, helpers.app.train; print('accelerate' in sys.modules)"
+    assert parallel.launch(1, "-c", code).stdout.strip() == "False"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: what it refuses, an interruption, a model saved and used again."""
+"""The command line: what it refuses, an interruption, a model trained and used."""
 
 import json
 import re
@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
-from helpers import chapters, cli, data, training
+from helpers import chapters, data, folders, metrics, training
+from helpers.app import models, parallel, segment, train
+from tests.helpers.toys import plain, same_weights
 
-ROOT = Path(cli.__file__).resolve().parents[1]
 TINY = "--network 02_unet.small_unet --set widths=4,8,16 --steps 6 --every 2 --batch 4"
 DRAWN = f"train {TINY} --drawn surfaces --pictures 8 --size 32 --out run"
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """An empty folder with five photographs and masks; one thread, no graphics card."""
+    """An empty folder with five photographs and masks; no graphics card."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     rng = np.random.default_rng(0)
@@ -36,14 +36,11 @@ def folder(tmp_path, monkeypatch):
         Image.fromarray(mask).save(f"masks/{k}_mask.png")
         Image.fromarray(mask[:30]).save(f"cut/{k}.png")
     Path("full/letter.txt").write_text("a letter")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield tmp_path
-    torch.set_num_threads(before)
+    return tmp_path
 
 
 def run(line):
-    return cli.main(line.split())
+    return train.main(line.split())
 
 
 def with_(line, **options):
@@ -57,16 +54,8 @@ def with_(line, **options):
     return " ".join(words)
 
 
-def plain(history):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
-
-
 def history_of(name):
     return plain(json.loads(Path(name, "history.json").read_text())["history"])
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
 
 
 # --- refused ----------------------------------------------------------------------
@@ -84,20 +73,9 @@ FILES = f"train {TINY} --out run --images photos --masks masks"
         (with_(DRAWN, colour="red"), "unrecognized arguments: --colour red"),
         (with_(DRAWN, network="UNet"), "'UNet' is not CHAPTER.NAME, such as 02_unet."),
         (with_(DRAWN, network="02.UNet"), "no chapter '02'; there are: 00_seg"),
-        (
-            with_(DRAWN, network="02_unet.Unet"),
-            "no 'Unet': the networks of 02_",
-        ),
-        (
-            with_(DRAWN, network="02_unet.math"),
-            "has no 'math': the networks of",
-        ),
-        (
-            with_(DRAWN, network="02_unet.check"),
-            "be made .*: the networks of 02_",
-        ),
-        (with_(DRAWN, set="nrm=True"), "nrm=True.*: it takes share, .*norm, widths"),
-        (with_(DRAWN, set="widths=8"), "widths=8 .*: it takes share, "),
+        (with_(DRAWN, network="02_unet.Unet"), "no network 'Unet', but .*UNet"),
+        (with_(DRAWN, set="nrm=True"), r"nrm=True\) cannot.*: it takes share, .*norm"),
+        (with_(DRAWN, set="widths=8"), r"widths=8\) cannot be made .*: it takes share"),
         (with_(DRAWN, set="norm"), "'norm' is not NAME=VALUE with"),
         (with_(DRAWN, set="widths=(4,"), r"'widths=\(4,' is not NAME=VALUE with"),
         (with_(DRAWN, set="widths={4,8}"), r"'widths=\{4,8\}' is not NAME=VALUE with"),
@@ -105,15 +83,16 @@ FILES = f"train {TINY} --out run --images photos --masks masks"
         (with_(DRAWN, set="classes=2"), r"answers \(4, 2, 32, 32\).*classes=1"),
         (with_(DRAWN, size="30"), "cannot take 30 px.*28 and 32 work.*--size"),
         (with_(DRAWN, size="32 40"), "drawn pictures are square: --size 32"),
-        (with_(FILES, size="32 40 8"), "--size 32 40 8: one number or two"),
-        (with_(DRAWN, size="0"), "--size: '0' is not a whole number from 1 up"),
-        (with_(DRAWN, steps="4"), "--steps: '4' is not a whole number from 5 up"),
-        (with_(DRAWN, batch="0"), "--batch: '0' is not a whole number from 1 up"),
-        (with_(DRAWN, every="x"), "--every: 'x' is not a whole number from 1 up"),
-        (with_(DRAWN, pictures="0"), "--pictures: '0' is not a whole number from 1"),
-        (with_(DRAWN, lr="nan"), "--lr: 'nan' is not a number above 0"),
+        (with_(FILES, size="32 40 8"), r"\[32, 40, 8\]: give an int or \(heig"),
+        (with_(DRAWN, size="0"), r"size 0: give an int or \(height, w"),
+        (with_(DRAWN, steps="4"), "--steps is 4; it must be at least 5"),
+        (with_(DRAWN, batch="0"), "--batch is 0; it must be at least 1"),
+        (with_(DRAWN, every="x"), "argument --every: invalid int value: 'x'"),
+        (with_(DRAWN, pictures="0"), "--pictures is 0; it must be at least 1"),
+        (with_(DRAWN, lr="nan"), "--lr is nan; it must be a number above 0"),
         (with_(DRAWN, loss="mse"), "--loss: invalid choice: 'mse'"),
-        (with_(FILES, validation="1"), "'1' is not a share between 0 and 1"),
+        (with_(FILES, validation="1"), "--validation is 1.0, no share between 0 and 1"),
+        (with_(DRAWN, seed="-1"), "--seed is -1; it must be at least 0"),
         (with_(DRAWN, images="photos"), "not allowed with argument"),
         (with_(FILES, images="nowhere"), "nowhere is not a folder: check the path"),
         (with_(FILES, masks="full"), "full holds no picture: put .png"),
@@ -153,9 +132,18 @@ def test_each_process_must_be_able_to_train_on_its_share(monkeypatch, capsys):
     assert "a batch of 1 x 3 x 32 x 32 (one picture of 32" in capsys.readouterr().err
 
 
+class Alone:
+    """Instead of an Accelerator: one that sees no other process."""
+
+    num_processes, device, is_main_process = 1, torch.device("cpu"), True
+
+    def __init__(self, cpu):
+        pass
+
+
 def test_processes_that_accelerate_does_not_see_are_refused(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(accelerate, "Accelerator", lambda cpu: training.OneProcess())
+    monkeypatch.setattr(accelerate, "Accelerator", Alone)
     assert run(DRAWN) == 2
     assert "2 processes were launched and Accelerate sees 1" in capsys.readouterr().err
     assert not Path("run").exists()
@@ -177,10 +165,11 @@ def test_a_photograph_as_a_mask_is_refused_before_training(capsys):
 
 
 def test_the_module_runs_and_returns_its_status():
-    command = [sys.executable, "-m", "helpers.cli", "train", "--steps", "4"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-m", "helpers.app", "train", "--steps", "x"]
+    output = dict(capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=parallel.BOOK, **output)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: argument --steps: '4' is not a whole number")
+    assert done.stderr.startswith("error: argument --steps: invalid int value: 'x'")
 
 
 def test_help_names_every_option(capsys):
@@ -204,7 +193,7 @@ def test_help_names_every_option(capsys):
     ],
 )
 def test_settings_are_python_literals_or_words(text, value):
-    assert cli.setting(text) == (text.partition("=")[0], value)
+    assert train.setting(text) == (text.partition("=")[0], value)
 
 
 # --- a training -------------------------------------------------------------------
@@ -228,22 +217,24 @@ def test_it_trains_what_fit_trains_and_says_how_it_goes(capsys):
 
     torch.manual_seed(0)
     net = chapters.load("02_unet").small_unet(widths=(4, 8, 16))
-    drawn = data.surfaces(8, 32), data.surfaces(2, 32, split="validation")
-    alone = training.fit(net, *drawn, steps=6, every=2, batch=4, augment=training.flips)
+    pictures = data.surfaces(8, 32)
+    validation = data.surfaces(2, 32, split="validation")
+    settings = dict(steps=6, every=2, batch=4, augment=training.flips)
+    alone = training.fit(net, pictures, validation, **settings)
     assert history_of("run") == plain(alone.history)
-    net, configuration = cli.load_model("run/model.pt")
-    assert same(net.state_dict(), alone.net.state_dict())
-    threshold = training.best_threshold(*training.predict(net, drawn[1]))
-    assert configuration["threshold"] == threshold
-    assert configuration["validation"] == training.evaluate(net, drawn[1], threshold)
-    assert configuration["network"] == "02_unet.small_unet"
-    assert configuration["arguments"] == {"widths": [4, 8, 16]}
-    assert configuration["size"] == [32, 32] and not configuration["resized"]
-    assert configuration["loss"] == "bce"
-    assert {"python", "torch"} < set(configuration["versions"])
+    net, configuration = models.load_model("run/model.pt")
+    assert same_weights(net, alone.net)
+    score = metrics.scores(*alone.predict(validation), alone.threshold)
+    expected = dict(
+        threshold=alone.threshold, validation=score, network="02_unet.small_unet",
+        arguments={"widths": [4, 8, 16]}, size=[32, 32], resized=False, loss="bce",
+        tiling=list(segment.tiling(net, (32, 32))), versions=models.versions(),
+    )  # fmt: skip
+    assert configuration == expected
 
 
-def test_a_network_with_several_maps_and_the_other_loss():
+def test_a_network_with_several_maps_and_the_other_loss(monkeypatch):
+    monkeypatch.setattr(train, "tiling", lambda net, size: (256, 64))  # takes seconds
     line = with_(DRAWN, network="06_u2net.small_u2net", loss="bce_dice", steps="5")
     assert run(line.replace("widths=4,8,16", "share=0.1") + " --no-flips") == 0
     about = json.loads(Path("run/history.json").read_text())
@@ -269,7 +260,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "progress", ctrl_c)
+        patch.setattr(train, "progress", ctrl_c)
         assert run(DRAWN) == 130
     assert rows == [2]
     goes_on = "stopped; the same command goes on from run/checkpoint.pt\n"
@@ -282,9 +273,9 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     assert lines[1] == "going on from run/checkpoint.pt"
     assert lines[2].startswith("step 4 of 6")
     assert history_of("run") == history_of("whole")
-    models = [cli.load_model(f"{name}/model.pt") for name in ("run", "whole")]
-    (net, here), (other, there) = models
-    assert same(net.state_dict(), other.state_dict()) and here == there
+    net, here = models.load_model("run/model.pt")
+    other, there = models.load_model("whole/model.pt")
+    assert same_weights(net, other) and here == there
     content = Path("run/model.pt").read_bytes()
     assert run(DRAWN) == 0
     assert capsys.readouterr().out == "run is done: run/model.pt\n"
@@ -314,10 +305,10 @@ def test_a_damaged_folder_is_named(capsys):
 
 def test_a_loss_that_is_not_finite_ends_with_status_1(monkeypatch, capsys):
     broken = dict(bce=lambda logits, masks: logits.mean() * torch.nan)
-    monkeypatch.setattr(cli, "LOSSES", broken)
+    monkeypatch.setattr(train, "LOSSES", broken)
     assert run(DRAWN) == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: the loss is nan at step 0") and err.count("\n") == 1
+    assert err.startswith("error: the loss is nan at step 1") and err.count("\n") == 1
 
 
 def test_the_readers_own_folder(capsys):
@@ -331,24 +322,19 @@ def test_the_readers_own_folder(capsys):
     pixels = np.asarray(mask)
     assert set(np.unique(pixels)) <= {0, 255}
     assert said.startswith(f"0.png: {(pixels > 0).mean():.1%} of the pixels")
-    # As in training: the picture resized, one pass, the answer stretched back.
-    net, configuration = cli.load_model("run/model.pt")
-    image = cli.folders.read_image("photos/0.jpg")
-    small = F.interpolate(image[None], (32, 40), mode="bilinear", antialias=True)
-    with torch.no_grad():
-        logits = F.interpolate(net(small.clamp(0, 1)), (40, 48), mode="bilinear")
-    found = logits.sigmoid() > configuration["threshold"]
-    assert np.array_equal(pixels > 0, found[0, 0].numpy())
+    net, configuration = models.load_model("run/model.pt")
+    found = segment.segment(net, folders.read_image("photos/0.jpg"), configuration)
+    assert np.array_equal(pixels > 0, found[0].numpy())
 
 
 def test_the_split_of_a_folder_depends_on_its_seed_alone():
-    numbers = list(range(10))
-    train, validation = cli.divided(numbers, 0.2, seed=1)
-    assert sorted([*train, *validation]) == numbers and len(validation) == 2
-    assert list(cli.divided(numbers, 0.2, seed=1)[1]) == list(validation)
-    others = [list(cli.divided(numbers, 0.2, seed)[1]) for seed in (2, 3)]
-    assert any(other != list(validation) for other in others)
-    assert len(cli.divided([1, 2], 0.9, seed=0)[0]) == 1
+    pictures, validation = train.divided(10, 0.2, seed=1)
+    assert sorted([*pictures, *validation]) == list(range(10))
+    assert len(validation) == 2
+    assert train.divided(10, 0.2, seed=1) == (pictures, validation)
+    others = [train.divided(10, 0.2, seed)[1] for seed in (2, 3)]
+    assert others != [validation, validation]
+    assert len(train.divided(2, 0.9, seed=0)[0]) == 1
 
 
 def test_mvtec_ad(capsys):
@@ -367,60 +353,7 @@ def test_mvtec_ad(capsys):
     assert "resized to 32 x 32 px" in capsys.readouterr().out
 
 
-# --- a model saved and used -------------------------------------------------------
-
-NAME, ARGUMENTS = "02_unet.small_unet", dict(widths=(4, 8, 16))
-FACTS = dict(threshold=0.5, size=(32, 32), resized=False)
-
-
-@pytest.fixture
-def net():
-    torch.manual_seed(0)
-    return cli.build_network(NAME, ARGUMENTS).eval()
-
-
-def test_a_model_is_read_back(net):
-    cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS, best=np.float64(0.25))
-    again, configuration = cli.load_model("a.pt")
-    assert same(again.state_dict(), net.state_dict()) and not again.training
-    assert configuration["best"] == 0.25 and configuration["threshold"] == 0.5
-
-
-def test_a_save_that_fails_leaves_what_was_there(net, monkeypatch):
-    cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS)
-    content = Path("a.pt").read_bytes()
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS, loss=net)
-
-    def dies(content, path):
-        Path(path).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", dies)
-    with pytest.raises(OSError, match="disk full"):
-        cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS)
-    assert Path("a.pt").read_bytes() == content
-    assert not list(Path().glob("*.part"))
-
-
-def test_what_is_no_model_is_refused(net, capsys):
-    cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS)
-    content = torch.load("a.pt", weights_only=True)
-    content["configuration"]["arguments"] = {"widths": [4, 8]}
-    torch.save(content, "other.pt")
-    torch.save(net.state_dict(), "weights.pt")
-    torch.save(net, "pickled.pt")
-    Path("cut.pt").write_bytes(Path("a.pt").read_bytes()[:2000])
-    for name, answer in {
-        "other.pt": "does not fit 02_unet.small_unet as it is now: train it again",
-        "weights.pt": "is damaged or is no model of this book",
-        "pickled.pt": "is damaged or is no model of this book",
-        "cut.pt": "is damaged or is no model of this book",
-        "gone.pt": "is no file: name a model.pt",
-    }.items():
-        assert run(f"predict --model {name} --image photos/0.jpg --out m.png") == 2
-        assert capsys.readouterr().err.startswith(f"error: {name} {answer}")
-    assert not Path("m.png").exists()
+# --- predict ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -428,53 +361,19 @@ def test_what_is_no_model_is_refused(net, capsys):
     [
         (dict(image="full/letter.txt"), "full/letter.txt cannot be read"),
         (dict(image="gone.jpg"), "gone.jpg cannot be read"),
+        (dict(model="gone.pt"), "gone.pt is no file: name a model.pt"),
+        (dict(model="full/letter.txt"), "full/letter.txt is damaged or is no model"),
         (dict(out="photos/0.jpg"), "photos/0.jpg is no PNG"),
         (dict(out="masks/0_mask.png"), "masks/0_mask.png is there already: name"),
         (dict(out="nowhere/m.png"), "nowhere is not a folder: make it first"),
     ],
 )
-def test_predict_refuses(net, capsys, change, answer):
-    cli.save_model("a.pt", net, NAME, ARGUMENTS, **FACTS)
+def test_predict_refuses(capsys, change, answer):
+    net = models.build("00_segmentation.ThreeLayers", {})
+    facts = dict(threshold=0.5, size=(32, 32), resized=False, tiling=(256, 32))
+    models.save_model("a.pt", net, "00_segmentation.ThreeLayers", {}, **facts)
     line = with_("predict --model a.pt --image photos/0.jpg --out m.png", **change)
     assert run(line) == 2
     out, err = capsys.readouterr()
     assert err.startswith(f"error: {answer}") and err.count("\n") == 1 and out == ""
     assert not Path("m.png").exists()
-
-
-def answer(net, image, size=(32, 32)):
-    with torch.no_grad():
-        return cli.answer_all(net, image, size)
-
-
-def test_a_picture_of_the_trainings_size_is_answered_in_one_go(net):
-    image = torch.rand(3, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(answer(net, image), net(image[None])[0])
-
-
-def test_a_large_picture_is_answered_as_in_one_piece(net):
-    image = torch.rand(3, 328, 296)  # two tiles by two, and multiples of 4
-    with torch.no_grad():
-        one = net(image[None])[0]
-    inside = (slice(None), slice(64, -64), slice(64, -64))
-    torch.testing.assert_close(
-        answer(net, image)[inside], one[inside], atol=1e-5, rtol=0
-    )
-
-
-@pytest.mark.parametrize("size", [(33, 70), (200, 90), (40, 41), (20, 20)])
-def test_every_pixel_of_a_picture_of_any_size_is_answered(net, size):
-    found = cli.segment(net, torch.rand(3, *size), FACTS)
-    assert found.shape == (1, *size) and found.dtype == torch.bool
-
-
-def test_a_valid_network_answers_as_for_the_mirrored_picture():
-    torch.manual_seed(0)
-    net = cli.build_network(NAME, ARGUMENTS | dict(padding="valid")).eval()
-    image = torch.rand(3, 100, 124)
-    with torch.no_grad():  # 44 px in, 4 px out: 20 px are lost on each side
-        whole = net(F.pad(image[None], (20, 20, 20, 20), mode="reflect"))[0]
-    torch.testing.assert_close(answer(net, image, (44, 44)), whole)
-    with pytest.raises(ValueError, match=r"16 x 300 px is too small .* 20 px around"):
-        answer(net, torch.rand(3, 16, 300), (44, 44))

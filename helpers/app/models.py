@@ -1,0 +1,137 @@
+"""A network by its name, and a trained one in a file."""
+
+import inspect
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from helpers import chapters, trace, training
+from helpers.app.checkpoint import whole
+
+# --- by name ----------------------------------------------------------------------
+
+
+def build(network, arguments):
+    """The network CHAPTER.NAME, such as "02_unet.UNet", made with these arguments.
+
+    Raises ValueError for a chapter or a name that is not there, and for arguments that
+    it does not take.
+    """
+    chapter, dot, name = network.rpartition(".")
+    if not dot:
+        raise ValueError(f"{network!r} is not CHAPTER.NAME, such as 02_unet.UNet")
+    module = chapters.load(chapter)
+    if name not in networks(module):
+        there = ", ".join(networks(module))
+        raise ValueError(f"{chapter} has no network {name!r}, but {there}")
+    make = getattr(module, name)
+    try:
+        return make(**arguments)
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise ValueError(
+            f"{network}({given}) cannot be made ({error}): it takes "
+            f"{', '.join(parameters(make))}"
+        ) from error
+
+
+def networks(module):
+    """The networks of a chapter: classes with a default for all, and `small_...`."""
+    names = []
+    for name, thing in vars(module).items():
+        if getattr(thing, "__module__", None) != module.__name__:
+            continue  # imported
+        if name.startswith("small_"):
+            names.append(name)
+        elif inspect.isclass(thing) and issubclass(thing, nn.Module):
+            arguments = inspect.signature(thing).parameters.values()
+            if all(a.default is not a.empty for a in arguments):
+                names.append(name)
+    return names
+
+
+def parameters(make):
+    """The arguments of a class, or of a function and of the class that it calls."""
+    found = dict(inspect.signature(make).parameters)
+    if not inspect.isclass(make):
+        found |= inspect.signature(type(make())).parameters
+    return [name for name, a in found.items() if a.kind is not a.VAR_KEYWORD]
+
+
+def check(network, net, batch, size):
+    """Refuse a network that cannot be trained on a batch of pictures of this size."""
+    shape = batch, 3, *size
+    what = f"a batch of {' x '.join(map(str, shape))}"
+    twin, pictures = trace.on_meta(net, *shape)  # only shapes are computed
+    try:
+        with torch.device("meta"):
+            answer = training.main_map(twin.train()(pictures))
+    except Exception as error:
+        way_out = "change --size, --batch or --set (in_channels=3)"
+        raise ValueError(f"{network} refuses {what} ({error}): {way_out}") from error
+    if answer.ndim != 4 or answer.shape[1] != 1:
+        raise ValueError(
+            f"{network} answers {tuple(answer.shape)} to {what}, and a mask has one "
+            "channel: --set classes=1"
+        )
+    training.crop_to(pictures, answer)  # or refuse
+
+
+# --- in a file --------------------------------------------------------------------
+
+
+def save_model(path, net, network, arguments, *, threshold, size, resized, tiling,
+               **facts):  # fmt: skip
+    """Write a network and all that its use needs to one file, whole or not at all.
+
+    `network` and `arguments`: what `build` takes. `threshold`: of the probability,
+    chosen on validation data. `size`: (height, width) of the pictures it was trained
+    on; `resized`: whether they were brought to it. `tiling`: what `segment.tiling` says
+    for that size. `facts`: other plain values worth keeping, such as the loss. Versions
+    of packages are added.
+    """
+    facts |= dict(network=network, arguments=arguments, threshold=threshold)
+    facts |= dict(size=size, resized=resized, tiling=tiling, versions=versions())
+    facts = json.loads(json.dumps(facts))  # `weights_only` reads no NumPy number back
+    weights = {name: value.cpu() for name, value in net.state_dict().items()}
+    with whole(path) as part:
+        torch.save(dict(weights=weights, configuration=facts), part)
+
+
+def load_model(path):
+    """Return the network of `save_model`, ready for use, and its configuration.
+
+    Nothing but weights and plain values is read. Raises FileNotFoundError, or
+    ValueError for a file that is no model or does not fit the chapter's network.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is no file: name a model.pt of a training")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        weights, configuration = content["weights"], content["configuration"]
+        network, arguments = configuration["network"], configuration["arguments"]
+    except Exception as error:
+        raise ValueError(
+            f"{path} is damaged or is no model of this book: name another, or train "
+            "it again"
+        ) from error
+    net = build(network, arguments)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} does not fit {network} as it is now: train it again"
+        ) from error
+    return net.eval(), configuration
+
+
+def versions():
+    """Versions of Python and of the packages that a result depends on."""
+    found = dict(python=platform.python_version())
+    for package in ("torch", "numpy", "pillow", "accelerate"):
+        found[package] = version(package)
+    return found
