@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
-from helpers import chapters, data
+from helpers import chapters, data, training
 
 chapter = chapters.load("02_unet")
 TINY = dict(in_channels=1, classes=1)
@@ -137,6 +138,42 @@ def test_a_weight_map_needs_two_objects():
         chapter.weight_map(np.eye(9, dtype=int))
 
 
+def test_the_scene_is_found_by_who_knows_it(monkeypatch):
+    _, mask = data.scene()
+    found = mask > 0
+    found[:, 100] = ~found[:, 100]  # one row is wrong
+    both, union = (found & (mask > 0)).sum(), (found | (mask > 0)).sum()
+    monkeypatch.setattr(data, "scene", lambda: (found.float() * 0.8, mask))
+    run = training.Run(nn.Identity(), [], threshold=0.6)  # between 1/2 and 0.69
+    answer, iou = chapter.on_scene(run, margin=8)
+    assert answer.equal(found) and iou == pytest.approx((both / union).item())
+
+
+def test_rings_are_counted_from_the_border_of_the_middle():
+    masks = torch.ones(2, 1, 104, 104)
+    logits = masks.clone()
+    logits[..., 20] = -1  # the middle's first column is missed
+    run = training.Run(nn.Identity(), [], threshold=0.5)
+    scores = chapter.ring_scores(run, TensorDataset(logits, masks))
+    assert len(scores) == len(chapter.EDGES)
+    first = 1 - 64 / (4 * 63)  # of the outermost ring a side is missed
+    assert scores[0] == pytest.approx(first)
+    assert scores[-1] == pytest.approx(63 / 64)
+    assert scores[1:-1] == [1] * 9
+    stricter = chapter.ring_scores(run, TensorDataset(logits, masks), threshold=0.8)
+    assert not any(stricter)
+
+
+def test_the_middle_is_cut_from_all_pictures():
+    pictures = TensorDataset(
+        torch.arange(49).reshape(1, 1, 7, 7), torch.ones(1, 1, 7, 7)
+    )
+    sets = chapter.middle(data.Sets(pictures, pictures, pictures), side=3)
+    for part in sets:
+        images, masks = part.tensors
+        assert images[0, 0, 1, 1] == 24 and images.shape == masks.shape == (1, 1, 3, 3)
+
+
 @pytest.mark.parametrize("shape", [(20, 90), (40, 200)])
 def test_overlap_tile_refuses_an_image_too_small_to_mirror(shape):
     with pytest.raises(ValueError, match="take a smaller tile or margin"):
@@ -180,3 +217,35 @@ def test_separated_coins_can_be_counted():
     for pile in data.touching_coins(10, size=80).tensors[1][:, 0].numpy():
         mask = chapter.separate(pile)
         assert ndimage.label(mask)[1] >= pile.max() > ndimage.label(pile > 0)[1]
+
+
+def test_weights_come_behind_the_separated_mask():
+    piles = data.touching_coins(2, size=80)
+    pile = piles.tensors[1][0, 0].numpy()
+    balance, border = chapter.weight_map(pile)
+    expected = {"equal": balance * 0 + 1, "classes": balance}
+    expected["classes and border"] = balance + border
+    for kind, weights in expected.items():
+        masks = chapter.with_weights(piles, kind).tensors[1]
+        assert masks.shape == (2, 2, 80, 80) and masks.dtype == torch.float32
+        assert (masks[0, 0].numpy() == chapter.separate(pile)).all()
+        np.testing.assert_allclose(masks[0, 1], weights, rtol=1e-6)
+
+
+def test_the_loss_weighs_each_pixel():
+    logits = torch.randn(2, 1, 8, 8)
+    mask, weight = (logits > 0.5).float(), torch.rand(2, 1, 8, 8)
+    each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    loss = chapter.weighted_bce(logits, torch.cat([mask, weight], dim=1))
+    assert loss.item() == pytest.approx((each * weight).mean().item())
+
+
+def test_counting_and_the_level_that_counts_best():
+    logits = torch.full((2, 1, 5, 5), -9.0)
+    logits[:, 0, 0, 0], logits[:, 0, 4, 4], logits[1, 0, 1, 1] = 3, 1, 1
+    assert chapter.count(logits > 0).tolist() == [2, 3]  # corners do not join
+    truth = np.array([1, 1])
+    level = chapter.counting_threshold(logits, truth)
+    assert torch.tensor(1.0).sigmoid() <= level < torch.tensor(3.0).sigmoid()
+    assert chapter.counted_right(logits, truth, level) == 1
+    assert chapter.counted_right(logits, np.array([2, 2]), 0.5) == 0.5
