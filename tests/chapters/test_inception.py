@@ -1,22 +1,15 @@
 """What the networks and functions of chapter 05 must do."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from scipy import signal
 from torch import nn
 
-from helpers import chapters, cost, shapes
+from helpers import chapters, cost, fields
 
 chapter = chapters.load("05_inception_unet")
 TINY = dict(widths=(2, 3, 4))
-
-
-def wave(swings, samples, phase=0.0):
-    at = torch.arange(samples, dtype=torch.float64) / samples
-    return torch.cos(2 * torch.pi * swings * at + phase)
 
 
 # --- spectral pooling ---------------------------------------------------------------
@@ -30,45 +23,6 @@ def test_resample_agrees_with_scipy(old, size):
     y = chapter.resample(x, size, axis=1)
     assert y.shape == (2, size, 3) and not y.is_complex()
     np.testing.assert_allclose(y, signal.resample(x.numpy(), size, axis=1), atol=1e-12)
-
-
-@pytest.mark.parametrize("size", [(6, 7), (5, 8), (1, 1), (2, 15), (12, 15), (24, 31)])
-def test_a_constant_stays_constant(size):
-    flat = torch.full((2, 3, 12, 15), 0.7)
-    pooled = chapter.spectral_pool(flat, size)
-    assert pooled.shape == (2, 3, *size)
-    assert torch.allclose(pooled, torch.tensor(0.7))
-
-
-@pytest.mark.parametrize(("old", "size"), [(64, 32), (64, 31), (63, 32), (63, 31)])
-def test_slow_waves_are_sampled_exactly_and_fast_ones_vanish(old, size):
-    for swings in range((size - 1) // 2 + 1):
-        pooled = chapter.resample(wave(swings, old, 0.4), size)
-        assert torch.allclose(pooled, wave(swings, size, 0.4))
-    for swings in range(size // 2 + 1, old // 2 + 1):
-        assert chapter.resample(wave(swings, old, 0.4), size).abs().max() < 1e-12
-
-
-def test_the_last_wave_is_sampled_too():
-    pooled = chapter.resample(wave(16, 64, 0.4), 32)
-    assert torch.allclose(pooled, wave(16, 32, 0.4))
-
-
-def test_what_is_kept_keeps_its_energy():
-    torch.manual_seed(0)
-    smooth = chapter.resample(torch.randn(5, 31), 64)
-    pooled = chapter.resample(smooth, 32)
-    assert torch.allclose(pooled.square().mean(-1), smooth.square().mean(-1))
-    noise = torch.randn(5, 64)
-    assert (chapter.resample(noise, 31).square().mean(-1) < 1).all()
-
-
-def test_shrinking_what_was_stretched_gives_it_back():
-    torch.manual_seed(0)
-    for old, size in itertools.product((8, 9), (8, 9, 20, 21)):
-        x = torch.randn(3, old)
-        back = chapter.resample(chapter.resample(x, size), old)
-        assert torch.allclose(back, x, atol=1e-5) or size < old
 
 
 def test_full_size_is_the_identity_unless_fewer_waves_are_kept():
@@ -118,25 +72,17 @@ def test_the_two_inceptions_are_not_the_same():
     assert authors(x).shape == dilated(x).shape == (2, 4, 10, 7)
 
 
-def test_dilations_cost_nothing():
-    nets = [
-        chapter.DilatedInception(3, 4, dilations=d) for d in ((1, 1, 1), (1, 2, 4))
-    ]
-    assert len({cost.params(net) for net in nets}) == 1
-    assert len({cost.macs(net, 1, 3, 16, 16) for net in nets}) == 1
-
-
 @pytest.mark.parametrize(("dilations", "field"), [((1, 1, 1), 3), ((1, 3, 5, 7), 15)])
 def test_fields_of_the_dilated_block(dilations, field):
     net = chapter.DilatedInception(3, 4, dilations=dilations)
-    assert shapes.receptive_field(net, 1, 3, 33, 33).width.max() == field
+    assert fields.receptive_field(net, 1, 3, 33, 33).width.max() == field
 
 
 def test_the_authors_block_sees_everything_in_theory():
-    field = shapes.receptive_field(chapter.Inception(3, 4), 1, 3, 33, 33, clip=True)
+    field = fields.receptive_field(chapter.Inception(3, 4), 1, 3, 33, 33, clip=True)
     assert (field.width == 33).all()
     local = chapter.LocalInception(3, 4)
-    assert shapes.receptive_field(local, 1, 3, 33, 33).width.max() == 5
+    assert fields.receptive_field(local, 1, 3, 33, 33).width.max() == 5
     assert cost.params(local) == cost.params(chapter.Inception(3, 4))
 
 
@@ -163,15 +109,6 @@ def test_the_ceiling_falls_with_the_period():
 # --- switch norm --------------------------------------------------------------------
 
 
-def test_switch_norm_can_be_each_of_its_three():
-    x = torch.randn(4, 3, 6, 5) * 3 + 2
-    theirs = nn.InstanceNorm2d(3), nn.GroupNorm(1, 3), nn.BatchNorm2d(3)
-    for which, reference in enumerate(theirs):
-        net = chapter.SwitchNorm(3)
-        net.mix.data[:, which] = 50
-        assert torch.allclose(net(x), reference(x), atol=1e-5)
-
-
 def test_switch_norm_uses_running_values_in_evaluation():
     torch.manual_seed(0)
     net = chapter.SwitchNorm(3)
@@ -185,19 +122,6 @@ def test_switch_norm_uses_running_values_in_evaluation():
 
 
 # --- the network --------------------------------------------------------------------
-
-
-def test_the_authors_widths():
-    with torch.device("meta"):
-        net = chapter.InceptionUNet()
-    ops = shapes.trace(net, 1, 3, 128, 128)
-    last = {op.modules[0]: op.shape[1:] for op in ops if op.modules}
-    for k, width in enumerate((16, 32, 64, 128)):
-        side = 128 >> k
-        assert last[f"encoder.{k}"] == last[f"decoder.{3 - k}"] == (width, side, side)
-        assert last[f"pools.{k}"] == (width, side // 2, side // 2)
-    assert last["bottom"] == (256, 8, 8) and last["short"] == (3, 8, 8)
-    assert ops[-1].shape == (1, 1, 128, 128)
 
 
 def test_height_and_width_may_differ_and_classes_too():
