@@ -28,12 +28,14 @@ class FCN(nn.Module):
         super().__init__()
         self.stride = stride
         self.blocks = nn.ModuleList()
-        before, padding = colours, 100
+        before = colours
+        padding = 100
         for width, number in zip(widths, (2, 2, 3, 3, 3)):
             block = nn.ModuleList()
             for _ in range(number):
                 block.append(nn.Conv2d(before, width, 3, padding=padding))
-                before, padding = width, 1
+                before = width
+                padding = 1
             self.blocks.append(block)
         self.fc6 = nn.Conv2d(before, widths[5], 7)
         self.fc7 = nn.Conv2d(widths[5], widths[5], 1)
