@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import cost
+from helpers import chapters, cost
 
 
 class Small(nn.Module):
@@ -50,6 +50,25 @@ def test_macs_by_hand_and_by_another_counter(recwarn, caplog):
     assert cost.macs(net, 2, 3, 32, 32) == 2 * BY_HAND
     assert not recwarn.list and not caplog.records
     assert net.training and net.norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize(
+    ("chapter", "make", "shape"),
+    [
+        ("00_segmentation", "small_three_layers", (1, 3, 32, 32)),
+        ("01_fcn", "small_vgg", (1, 3, 64, 64)),
+        ("01_fcn", "small_fcn", (1, 3, 64, 64)),
+        ("02_unet", "small_unet", (1, 3, 32, 32)),
+        ("03_vnet", "small_vnet", (1, 1, 16, 16, 16)),
+        ("04_resunet", "small_resunet", (1, 3, 32, 32)),
+        ("05_inception_unet", "small_inception_unet", (1, 3, 32, 32)),
+        ("06_u2net", "small_u2net", (1, 3, 40, 32)),
+    ],
+)
+def test_the_chapters_networks_cost_what_a_real_pass_says(chapter, make, shape):
+    """Shapes alone and a run of the network, two libraries, the same number."""
+    net = getattr(chapters.load(chapter), make)()
+    assert cost.macs(net, *shape) == cost.fvcore_macs(net, *shape) > 0
 
 
 def test_training_memory_by_hand():
@@ -112,12 +131,35 @@ def test_a_refused_size_raises_the_networks_own_error():
             cost.activation_memory(Picky(1, 1, 1), 1, 1, 33, 33, training=training)
 
 
-def test_card_leaves_the_network_as_it_was():
-    net = Small()
-    before = {k: v.clone() for k, v in net.state_dict().items()}
-    card = cost.card(net, 1, 3, 32, 32)
-    assert card["macs"] == BY_HAND and card["input"] == (1, 3, 32, 32)
-    assert 0 < card["memory"] < card["memory_training"]
-    assert card["seconds"] > 0 and card["seconds_training"] > 0
+def state(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def test_times_are_of_one_thread_and_change_nothing():
+    net, threads, seen = Small(), torch.get_num_threads(), set()
+    net.register_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
+    before = state(net)
+    torch.set_num_threads(2)
+    forward, both = cost.times(net, 1, 3, 64, 64)
+    assert torch.get_num_threads() == 2 and seen == {1}
+    torch.set_num_threads(threads)
+    assert 0 < forward < both
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert net.training and all(p.grad is None for p in net.parameters())
+
+
+def test_a_forward_pass_that_takes_longer_than_a_step_is_no_measurement(monkeypatch):
+    monkeypatch.setattr(cost, "times", lambda *_, repeats: (2.0, 1.0))
+    with pytest.raises(AssertionError, match="measure again"):
+        cost.card(Small(), 1, 3, 32, 32)
+
+
+def test_a_card_has_it_all():
+    net = Small()
+    before = state(net)
+    card = cost.card(net, 1, 3, 32, 32)
+    assert card["macs"] == BY_HAND and card["input"] == (1, 3, 32, 32)
+    assert card["params"] == cost.params(net)
+    assert 0 < card["memory"] < card["memory_training"]
+    assert 0 < card["seconds"] < card["seconds_training"]
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
