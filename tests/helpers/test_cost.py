@@ -56,7 +56,7 @@ def test_macs_by_hand_and_by_another_counter(recwarn, caplog):
     ("chapter", "make", "shape"),
     [
         ("00_segmentation", "small_three_layers", (1, 3, 32, 32)),
-        ("01_fcn", "small_vgg", (1, 3, 64, 64)),
+        ("01_fcn", "small_vgg", (1, 3, 96, 96)),
         ("01_fcn", "small_fcn", (1, 3, 64, 64)),
         ("02_unet", "small_unet", (1, 3, 32, 32)),
         ("03_vnet", "small_vnet", (1, 1, 16, 16, 16)),
