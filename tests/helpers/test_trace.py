@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import chapters
-from helpers.trace import on_meta, trace
+from helpers.trace import labels, on_meta, trace
 
 
 class SqueezeExcite(nn.Module):
@@ -132,3 +132,20 @@ def test_the_copy_without_numbers_has_none_and_the_network_stays():
     tensors = [x, *twin.parameters(), *twin.buffers()]
     assert all(tensor.is_meta for tensor in tensors) and not twin.training
     assert net.training and not any(p.is_meta for p in net.parameters())
+
+
+def test_labels_name_what_computes_and_count_a_module_once():
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU()),
+        nn.Conv2d(4, 4, 3, padding=2, dilation=2),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(2),
+        nn.ConvTranspose2d(4, 1, 2, stride=2),
+    )
+    words = [
+        "convolution 3 × 3, stride 2", "convolution 3 × 3, dilated", "batch norm",
+        "max pooling", "transposed 2 × 2, stride 2",
+    ]  # fmt: skip
+    assert labels(net, 1, 3, 32, 32, whole=nn.Flatten) == words
+    counted = labels(net, 1, 3, 32, 32, whole=nn.BatchNorm2d)
+    assert sorted(counted) == sorted([*words[:2], "BatchNorm2d", *words[3:]])

@@ -230,3 +230,23 @@ def test_decide_shows_the_verdict_of_the_first_two(monkeypatch):
     more = trials.decide("slug", "claim", scores, what="Dice", more="Yes.")
     assert more == "holds" and shown[1][3].startswith("Dice: A 0.71 ± ")
     assert shown[1][3].endswith("; 2 seeds. Yes.")
+
+
+@pytest.mark.parametrize(
+    "gap, expected",
+    [
+        ([0.10, 0.11, 0.12, 0.10, 0.11], "better"),
+        ([-0.10, -0.11, -0.12, -0.10, -0.11], "worse"),
+        ([0.01, -0.01, 0.00, 0.01, -0.01], "equal"),
+        ([0.20, -0.20, 0.10, -0.10, 0.05], "undecided"),
+        ([0, 0, 0, 0, 0], "equal"),
+    ],
+)
+def test_margin_test(gap, expected):
+    base = np.array([0.5, 0.52, 0.48, 0.51, 0.49])
+    assert trials.margin_test(base + gap, base, margin=0.03) == expected
+
+
+def test_margin_decides_what_is_equal():
+    gap, base = np.array([0.01, -0.01, 0.00, 0.01, -0.01]), np.full(5, 0.5)
+    assert trials.margin_test(base + gap, base, margin=0.005) == "undecided"

@@ -1,0 +1,67 @@
+"""Fingerprints: the same for the same behaviour, other digits for another."""
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import data, fingerprint, training
+
+
+def small_net(share=None):
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+
+
+def digits(make=small_net, nudge=0, loss=training.bce_dice):
+    sets = fingerprint.small_sets(data.draw(data.surfaces, (20,) * 3, size=16))
+    with fingerprint.double_precision():
+        torch.manual_seed(0)
+        net = fingerprint.nudged(make, nudge)()
+        run = training.fit(
+            net, sets.train, sets.validation, steps=5, batch=2, every=1, loss=loss
+        )
+    return fingerprint.digits(run, dict(score=1 / 3), (1, 3, 16, 16))
+
+
+def test_a_fingerprint_holds_what_was_computed():
+    marks = digits()
+    assert marks["parameters"] == str(3 * 4 * 9 + 4 + 4 + 1)
+    assert marks["macs"] == str(16 * 16 * (3 * 4 * 9 + 4))
+    assert marks["score"] == "0.333333"
+    assert [f"loss_{n}" in marks for n in range(1, 6)] == [True] * 5
+    assert digits() == marks
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(make=lambda: nn.Sequential(*small_net(), nn.Tanh())),
+        dict(loss=nn.functional.mse_loss),
+        dict(nudge=1e-3),
+    ],
+)
+def test_a_change_shows(changes):
+    assert digits(**changes) != digits()
+
+
+def test_a_rewrite_and_a_tiny_nudge_do_not():
+    def rewritten():
+        first, head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 1, 1)
+        return nn.Sequential(nn.Sequential(first, nn.ReLU()), head)
+
+    assert digits(make=rewritten) == digits() == digits(nudge=1e-14)
+
+
+def test_double_precision_ends_with_its_block():
+    with pytest.raises(KeyError), fingerprint.double_precision():
+        assert torch.zeros(1).dtype == torch.float64
+        raise KeyError
+    assert torch.zeros(1).dtype == torch.float32
+
+
+def test_small_sets_are_the_first_pictures_in_double():
+    drawn = data.draw(data.mosaics, (20, 20, 20), size=32)
+    small = fingerprint.small_sets(drawn)
+    images, labels = small.test.tensors
+    assert len(images) == fingerprint.PICTURES and images.dtype == torch.float64
+    assert labels.dtype == torch.int64
+    assert images.float().equal(drawn.test.tensors[0][: len(images)])
