@@ -66,11 +66,13 @@ class MVTecAD(Dataset):
             raise ValueError(f"split {split!r} is unknown: take one of {some(SPLITS)}.")
         self.size = height_width(size)
         kinds, spare = read_layout(Path(root), category)
-        check([pair for pairs in [*kinds.values(), spare] for pair in pairs])
-        parts = {kind: divide(kinds[kind], kind, seed)[split] for kind in kinds}
-        self.pairs = [pair for pairs in parts.values() for pair in pairs]
+        check(sum(kinds.values(), spare))
+        self.pairs, defects = [], 0
+        for kind, pairs in kinds.items():
+            part = divide(pairs, kind, seed)[split]
+            self.pairs += part
+            defects += len(part) if kind != "good" else 0
         if split == "train":
-            defects = len(self.pairs) - len(parts["good"])
             self.pairs += shuffled(spare, "train/good", seed)[:defects]
 
     def __len__(self):
@@ -175,12 +177,12 @@ def check(pairs):
     wrong = []
     for image, mask in pairs:
         try:
-            sizes = [header_size(path) for path in (image, mask) if path]
+            height, width = header_size(image)
+            h, w = header_size(mask) if mask else (height, width)
         except ValueError as error:
             wrong.append(str(error))
             continue
-        if sizes[0] != sizes[-1]:
-            (height, width), (h, w) = sizes
+        if (h, w) != (height, width):
             what = f"{mask} is {h} x {w}, its image {image} is {height} x {width}"
             wrong.append(f"{what} (height x width, after EXIF): make them equal.")
     if wrong:
@@ -210,16 +212,30 @@ def match(images, masks):
         # A photograph may itself be called gas_mask.jpg: its full name goes first.
         owner = stem if stem in pictures else stem.removesuffix("_mask")
         owned.setdefault(owner, []).append(path)
-    odd = {
-        "image without mask": [pictures[s] for s in pictures if s not in owned],
-        "mask without image": [p for s in owned if s not in pictures for p in owned[s]],
-        "masks of one image": [p for s in owned if len(owned[s]) > 1 for p in owned[s]],
-    }
-    found = "; ".join(f"{what}: {some(paths)}" for what, paths in odd.items() if paths)
+    alone, unknown, several, pairs = [], [], [], []
+    for stem, path in pictures.items():
+        if stem in owned:
+            pairs.append((path, owned[stem][0]))
+        else:
+            alone.append(path)
+    for stem, paths in owned.items():
+        if stem not in pictures:
+            unknown += paths
+        if len(paths) > 1:
+            several += paths
+    found = []
+    for what, paths in (
+        ("image without mask", alone),
+        ("mask without image", unknown),
+        ("masks of one image", several),
+    ):
+        if paths:
+            found.append(f"{what}: {some(paths)}")
     if found:
         rule = f"Each a.jpg in {images} has one a.png or a_mask.png in {masks}"
-        raise ValueError(f"{found}. {rule}: add, rename or remove files.")
-    return [(path, owned[stem][0]) for stem, path in pictures.items()]
+        odd = "; ".join(found)
+        raise ValueError(f"{odd}. {rule}: add, rename or remove files.")
+    return pairs
 
 
 def files(folder):
@@ -227,17 +243,20 @@ def files(folder):
     if not folder.is_dir():
         way_out = "check the path, or unpack the data again"
         raise FileNotFoundError(f"{folder} is not a folder: {way_out}.")
-    found = {}
+    found, twins = {}, []
     for path in listing(folder):
-        if path.suffix.lower() in SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-    twins = [path for paths in found.values() if len(paths) > 1 for path in paths]
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if path.stem in found:
+            twins += [found[path.stem], path]
+        found[path.stem] = path
     if twins:
         rule = "two pictures in a folder must differ in more than their ending"
-        raise ValueError(f"same stem: {some(twins)}: {rule}. Rename or remove one.")
+        names = some(list(dict.fromkeys(twins)))
+        raise ValueError(f"same stem: {names}: {rule}. Rename or remove one.")
     if not found:
         raise ValueError(f"{folder} holds no picture: put {some(SUFFIXES, n=9)} there.")
-    return {stem: paths[0] for stem, paths in found.items()}
+    return found
 
 
 def read_layout(root, category):
@@ -246,21 +265,33 @@ def read_layout(root, category):
         page = "https://www.mvtec.com/company/research/datasets/mvtec-ad"
         way_out = f"unpack MVTec AD there ({page}), or correct root"
         raise FileNotFoundError(f"{root} is not a folder: {way_out}.")
-    known = [path.name for path in listing(root) if (path / "test").is_dir()]
+    known = []
+    for path in listing(root):
+        if (path / "test").is_dir():
+            known.append(path.name)
     if category not in known:
         there = some(known, n=20) or "none; root is the folder above the category's own"
         raise ValueError(f"{root} has no category {category!r}. There: {there}.")
     tests, truths = root / category / "test", root / category / "ground_truth"
-    folders = [p for p in listing(tests) if p.is_dir() and p.name != "good"]
-    unmarked = [path for path in folders if not (truths / path.name).is_dir()]
-    if unmarked or not folders:
+    kinds, unmarked = {}, []
+    for path in listing(tests):
+        if not path.is_dir() or path.name == "good":
+            continue
+        if (truths / path.name).is_dir():
+            kinds[path.name] = match(path, truths / path.name)
+        else:
+            unmarked.append(path)
+    if unmarked or not kinds:
         lack = f"no ground truth for {some(unmarked)}" if unmarked else "no defect"
         rule = f"each {tests}/<defect> has its masks in {truths}/<defect>"
         raise ValueError(f"{lack}: {rule}. Unpack the data again.")
-    kinds = {path.name: match(path, truths / path.name) for path in folders}
-    kinds["good"] = [(path, None) for path in files(tests / "good").values()]
-    spare = files(root / category / "train" / "good").values()
-    return kinds, [(path, None) for path in spare]
+    kinds["good"] = without_mask(tests / "good")
+    return kinds, without_mask(root / category / "train" / "good")
+
+
+def without_mask(folder):
+    """[(image path, None)] of a folder of pictures that show no defect."""
+    return [(path, None) for path in files(folder).values()]
 
 
 # --- Small tools
@@ -289,7 +320,8 @@ def height_width(size):
     pair = size if isinstance(size, (tuple, list)) else (size, size)
     if size is None:
         return None
-    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+    good = [n for n in pair if isinstance(n, int) and n > 0]
+    if len(pair) != 2 or len(good) != 2:
         raise ValueError(f"size {size!r}: give an int or (height, width), from 1 up.")
     return tuple(pair)
 

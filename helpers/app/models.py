@@ -97,7 +97,9 @@ def save_model(path, net, network, arguments, *, threshold, size, resized, tilin
     facts |= dict(network=network, arguments=arguments, threshold=threshold)
     facts |= dict(size=size, resized=resized, tiling=tiling, versions=versions())
     facts = json.loads(json.dumps(facts))  # `weights_only` reads no NumPy number back
-    weights = {name: value.cpu() for name, value in net.state_dict().items()}
+    weights = {}
+    for name, value in net.state_dict().items():
+        weights[name] = value.cpu()
     with whole(path) as part:
         torch.save(dict(weights=weights, configuration=facts), part)
 

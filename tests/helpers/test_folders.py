@@ -12,7 +12,14 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from helpers.folders import ImageMaskFolder, MVTecAD, read_image, read_mask
+from helpers.folders import (
+    SPLITS,
+    ImageMaskFolder,
+    MVTecAD,
+    in_memory,
+    read_image,
+    read_mask,
+)
 
 rng = np.random.default_rng(0)
 PHOTO = rng.integers(60, 200, (12, 20, 3), dtype=np.uint8)
@@ -141,6 +148,18 @@ def test_resized_images_stay_within_0_and_1(own):
     for size in range(5, 40, 2):  # rounding alone goes beyond 1 in some of them
         image, _ = folder(own, size=size)[0]
         assert image.max() <= 1 and image.min() > 0.999
+
+
+def test_in_memory_every_file_is_read_once_and_checked(own):
+    data = folder(own)
+    kept = in_memory(data, [2, 0])
+    assert len(kept) == 2 and len(in_memory(data)) == 3
+    for item, index in zip(kept, [2, 0], strict=True):
+        assert torch.equal(item[0], data[index][0])
+        assert torch.equal(item[1], data[index][1])
+    bad = save(own / "masks" / "c.png", PHOTO)
+    must_say(refusal(in_memory, ValueError, data), bad, "a photograph?")
+    assert len(in_memory(data, [0, 1])) == 2
 
 
 # --- Kinds of images
@@ -427,9 +446,6 @@ def write_category(root, category, mode="RGB", spare=12):
 def mvtec(tmp_path):
     write_category(tmp_path, "tile")
     return tmp_path
-
-
-SPLITS = ("train", "validation", "test")
 
 
 def names(root, split, **options):
