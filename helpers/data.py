@@ -60,7 +60,10 @@ def common_task():
 @functools.cache
 def kinds_of_defects():
     """For each kind of defect 150 test pictures that show no other: a dict."""
-    return {k: surfaces(150, split="test", defects=[k]) for k in DEFECTS}
+    sets = {}
+    for kind in DEFECTS:
+        sets[kind] = surfaces(150, split="test", defects=[kind])
+    return sets
 
 
 def surfaces(
@@ -84,11 +87,7 @@ def surfaces(
     _check("texture", textures, PHOTOGRAPHS + PROCEDURAL)
     _check("defect", defects, DEFECTS)
     rng = _generator(seed, split, n=n, size=size)
-    pairs = [
-        _surface((size, size), split, rng.choice(textures), defects, rng)
-        for _ in range(n)
-    ]
-    return _tensors(*zip(*pairs, strict=True))
+    return _tensors(n, _any_surface, size, split, textures, defects, rng)
 
 
 def scene(seed=0, size=512):
@@ -100,12 +99,13 @@ def scene(seed=0, size=512):
     rng = _generator(seed, "test", size=size)
     if size % 4:
         raise ValueError(f"size is {size}; four bands need a multiple of 4")
-    bands = [
-        _surface((size // 4, size), "test", name, DEFECTS, rng, density=0.5)
-        for name in ("brick", "gravel", "grass", "fabric")
-    ]
-    image, mask = (np.concatenate(part, -2) for part in zip(*bands, strict=True))
-    return torch.from_numpy(image), torch.from_numpy(mask)
+    images, masks = [], []
+    for name in ("brick", "gravel", "grass", "fabric"):
+        shape = size // 4, size
+        image, mask = _surface(shape, "test", name, DEFECTS, rng, density=0.5)
+        images.append(torch.from_numpy(image))
+        masks.append(torch.from_numpy(mask))
+    return torch.cat(images, -2), torch.cat(masks, -2)
 
 
 def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
@@ -122,7 +122,7 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
             f"period is {period}; images of {size} px need 8 <= shortest <= longest "
             f"<= {size - 14}"
         )
-    return _tensors(*zip(*(_lattice(size, period, rng) for _ in range(n)), strict=True))
+    return _tensors(n, _lattice, size, period, rng)
 
 
 def camouflage(n, size=64, seed=0, split="train"):
@@ -135,7 +135,7 @@ def camouflage(n, size=64, seed=0, split="train"):
     `surfaces`.
     """
     rng = _generator(seed, split, n=n, size=size)
-    return _tensors(*zip(*(_hidden(size, split, rng) for _ in range(n)), strict=True))
+    return _tensors(n, _hidden, size, split, rng)
 
 
 def textures(n, size=96, seed=0, split="train"):
@@ -147,10 +147,11 @@ def textures(n, size=96, seed=0, split="train"):
     """
     rng = _generator(seed, split, n=n, size=size)
     classes = rng.integers(len(PHOTOGRAPHS), size=(n, 1, 1, 1))
-    reliefs = (
-        _texture(PHOTOGRAPHS[k], (size, size), split, rng) for k in classes.flat
-    )
-    return _tensors([_lit(relief, rng) for relief in reliefs], classes)
+    images = []
+    for k in classes.flat:
+        relief = _texture(PHOTOGRAPHS[k], (size, size), split, rng)
+        images.append(_lit(relief, rng))
+    return TensorDataset(torch.from_numpy(np.stack(images)), torch.from_numpy(classes))
 
 
 def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
@@ -163,8 +164,7 @@ def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
     rng = _generator(seed, split, n=n, size=size)
     _whole("the smallest number of cells", cells[0], 1)
     _whole("the largest number of cells", cells[1], cells[0])
-    pairs = [_mosaic(size, split, cells, rng) for _ in range(n)]
-    return _tensors(*zip(*pairs, strict=True))
+    return _tensors(n, _mosaic, size, split, cells, rng)
 
 
 def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
@@ -181,9 +181,7 @@ def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
     _whole("the largest count", count[1], count[0])
     remainders = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
     coins = [coin for i, coin in enumerate(_coins(shrink)) if i % 4 in remainders]
-    return _tensors(
-        *zip(*(_pile(size, count, coins, rng) for _ in range(n)), strict=True)
-    )
+    return _tensors(n, _pile, size, count, coins, rng)
 
 
 def spots(n, size=64, seed=0, split="train", share=0.02):
@@ -196,7 +194,7 @@ def spots(n, size=64, seed=0, split="train", share=0.02):
     rng = _generator(seed, split, n=n, size=size)
     if not 0 < share <= 0.2:
         raise ValueError(f"share is {share}; it must be above 0 and at most 0.2")
-    return _tensors(*zip(*(_spotted(size, share, rng) for _ in range(n)), strict=True))
+    return _tensors(n, _spotted, size, share, rng)
 
 
 def volumes(n, size=24, seed=0, split="train", noise=0.08):
@@ -212,10 +210,14 @@ def volumes(n, size=24, seed=0, split="train", noise=0.08):
     Returns a TensorDataset of images and masks (n, 1, size, size, size).
     """
     rng = _generator(seed, split, n=n, size=size)
-    return _tensors(*zip(*(_tubes(size, noise, rng) for _ in range(n)), strict=True))
+    return _tensors(n, _tubes, size, noise, rng)
 
 
 # --- surfaces ---------------------------------------------------------------------
+
+
+def _any_surface(size, split, textures, defects, rng):
+    return _surface((size, size), split, rng.choice(textures), defects, rng)
 
 
 def _surface(shape, split, texture, defects, rng, density=1.5):
@@ -239,8 +241,9 @@ def _surface(shape, split, texture, defects, rng, density=1.5):
 
 def _light(shape, rng):
     """Light that falls off to one side: (H, W), 1 in the middle."""
-    y, x = (np.linspace(-1, 1, side) for side in shape)
-    return 1 + np.add.outer(rng.uniform(-0.15, 0.15) * y, rng.uniform(-0.15, 0.15) * x)
+    down = rng.uniform(-0.15, 0.15) * np.linspace(-1, 1, shape[0])
+    across = rng.uniform(-0.15, 0.15) * np.linspace(-1, 1, shape[1])
+    return 1 + np.add.outer(down, across)
 
 
 def _texture(name, shape, split, rng):
@@ -257,8 +260,10 @@ def _texture(name, shape, split, rng):
     if name == "metal":
         grain = (0.6, rng.uniform(8, 16))[:: rng.choice([-1, 1])]
         return _standard(ndimage.gaussian_filter(noise, grain))
-    scales = (ndimage.gaussian_filter(noise, sigma) for sigma in (1, 2.5, 6))
-    return _standard(sum(_standard(scale) for scale in scales))
+    stone = 0
+    for sigma in (1, 2.5, 6):
+        stone = stone + _standard(ndimage.gaussian_filter(noise, sigma))
+    return _standard(stone)
 
 
 @functools.cache
@@ -270,9 +275,11 @@ def _photograph(name, split, zoom):
 
 def _crop(picture, shape, rng):
     """A random crop, mirrored where the picture is too small, perhaps turned over."""
-    short = [(0, max(0, want - have)) for want, have in zip(shape, picture.shape)]
-    picture = np.pad(picture, short, mode="reflect")
-    top, left = (rng.integers(h - w + 1) for h, w in zip(picture.shape, shape))
+    below = max(0, shape[0] - picture.shape[0])
+    beside = max(0, shape[1] - picture.shape[1])
+    picture = np.pad(picture, [(0, below), (0, beside)], mode="reflect")
+    top = rng.integers(picture.shape[0] - shape[0] + 1)
+    left = rng.integers(picture.shape[1] - shape[1] + 1)
     crop = picture[top : top + shape[0], left : left + shape[1]]
     return crop[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
 
@@ -328,8 +335,8 @@ def _blob(rng):
 
 def _place(patch, shape, rng):
     """The patch somewhere on an empty sheet (H, W), its centre inside."""
-    sheet = np.zeros([side + PATCH for side in shape], np.float32)
-    top, left = (rng.integers(side) for side in shape)
+    sheet = np.zeros((shape[0] + PATCH, shape[1] + PATCH), np.float32)
+    top, left = rng.integers(shape[0]), rng.integers(shape[1])
     sheet[top : top + PATCH, left : left + PATCH] = patch
     half = PATCH // 2
     return sheet[half:-half, half:-half]
@@ -369,8 +376,9 @@ def _mosaic(size, split, cells, rng):
 def _cells(size, count, rng):
     """A number for each pixel: the nearest of `count` points, or the band's own."""
     grid = np.mgrid[:size, :size] + 0.5
-    waves = [ndimage.gaussian_filter(noise, 6) for noise in rng.normal(size=grid.shape)]
-    grid = grid + 4 * np.array([wave / wave.std() for wave in waves])
+    for axis, noise in enumerate(rng.normal(size=grid.shape)):
+        wave = ndimage.gaussian_filter(noise, 6)
+        grid[axis] += 4 * (wave / wave.std())
     points = rng.uniform(0, size, (count, 2, 1, 1))
     nearest = ((grid - points) ** 2).sum(1).argmin(0)
     through, angle = rng.uniform(size / 4, 3 * size / 4, 2), rng.uniform(0, np.pi)
@@ -399,13 +407,12 @@ def _coins(shrink):
     solid = ndimage.binary_opening(ndimage.binary_fill_holes(filled), iterations=2)
     coins = measure.regionprops(measure.label(solid), grey / 255)
     coins.sort(key=lambda coin: coin.area)
-    return [
-        (
-            measure.block_reduce(coin.image_intensity, shrink, np.mean),
-            measure.block_reduce(coin.image, shrink, np.mean) > 0.5,
-        )
-        for coin in coins
-    ]
+    cut_out = []
+    for coin in coins:
+        grey = measure.block_reduce(coin.image_intensity, shrink, np.mean)
+        mask = measure.block_reduce(coin.image, shrink, np.mean) > 0.5
+        cut_out.append((grey, mask))
+    return cut_out
 
 
 def _pile(size, count, coins, rng):
@@ -420,7 +427,7 @@ def _pile(size, count, coins, rng):
             break
         coin = coins[rng.integers(len(coins))]
         turns = rng.integers(4)
-        grey, mask = (np.rot90(part, turns) for part in coin)
+        grey, mask = np.rot90(coin[0], turns), np.rot90(coin[1], turns)
         start, angle = centres[rng.integers(len(centres))], rng.uniform(0, 2 * np.pi)
         for distance in range(size):  # away from a placed coin until there is room
             centre = start + distance * np.array([np.sin(angle), np.cos(angle)])
@@ -457,14 +464,11 @@ def _hidden(size, split, rng):
     """One picture (3, size, size) with a horse in it, and the mask (1, size, size)."""
     cover = _silhouette(size, rng)
     mask = cover > 0.5
-    inner, outer = (
-        _texture(name, mask.shape, split, rng)
-        for name in rng.choice(PHOTOGRAPHS, 2, replace=False)
-    )
-    inner, outer = (
-        (relief - relief[part].mean()) / relief[part].std()
-        for relief, part in ((inner, mask), (outer, ~mask))
-    )
+    first, second = rng.choice(PHOTOGRAPHS, 2, replace=False)
+    inner = _texture(first, mask.shape, split, rng)
+    outer = _texture(second, mask.shape, split, rng)
+    inner = (inner - inner[mask].mean()) / inner[mask].std()
+    outer = (outer - outer[~mask].mean()) / outer[~mask].std()
     relief = cover * inner + (1 - cover) * outer
     colour = rng.uniform(0.35, 0.6) + rng.uniform(-0.08, 0.08, (3, 1, 1))
     shade = _standard(rng.normal(size=(3, 1, 1)))  # no brighter, no darker
@@ -478,8 +482,8 @@ def _silhouette(size, rng):
     """Coverage (size, size) of the horse, turned, scaled, bent, perhaps flipped."""
     horse = _horse()
     arrows = rng.normal(0, 0.04, (2, 4, 4))  # all lengths in shares of the side
-    bend = [ndimage.zoom(a, size / 4, order=3, grid_mode=True, mode="nearest")
-            for a in arrows]  # fmt: skip
+    smooth = dict(order=3, grid_mode=True, mode="nearest")
+    bend = [ndimage.zoom(a, size / 4, **smooth) for a in arrows]
     line = (np.arange(size) + 0.5) / size - 0.5
     shift = rng.uniform(-0.08, 0.08, 2)
     y, x = (np.meshgrid(line, line, indexing="ij") - shift[:, None, None]) + bend
@@ -528,7 +532,8 @@ def _tubes(size, noise, rng):
         if not tube:
             height = (rng.uniform(0, 3.2) + z / radius) % 3.2 - 0.8
         radii = radius * np.sqrt((1 - height**2).clip(0))
-        away = np.hypot(*(p - c[:, None, None] for p, c in zip((y, x), centre)))
+        down, across = centre[:, :, None, None]  # (slices, 1, 1) each
+        away = np.hypot(y - down, x - across)
         away -= np.where(height < 0.8, radii, -1)[:, None, None]
         image += rng.uniform(0.15, 0.35) * (0.5 - away).clip(0, 1)
         mask |= tube & (away < 0)
@@ -556,18 +561,21 @@ def _whole(name, value, least, most=math.inf):
 def _check(what, names, known):
     if not len(names):
         raise ValueError(f"no {what} given; choose from {', '.join(known)}")
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"unknown {what} {unknown[0]!r}; choose from {', '.join(known)}"
-        )
+    for name in names:
+        if name not in known:
+            way_out = f"choose from {', '.join(known)}"
+            raise ValueError(f"unknown {what} {name!r}; {way_out}")
 
 
 def _standard(a):
     return (a - a.mean()) / a.std()
 
 
-def _tensors(images, masks):
-    return TensorDataset(
-        torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
-    )
+def _tensors(n, make, *arguments):
+    """A TensorDataset of n pairs of image and mask, each from `make(*arguments)`."""
+    images, masks = [], []
+    for _ in range(n):
+        image, mask = make(*arguments)
+        images.append(torch.from_numpy(image))
+        masks.append(torch.from_numpy(mask))
+    return TensorDataset(torch.stack(images), torch.stack(masks))
