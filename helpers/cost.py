@@ -91,8 +91,8 @@ def activation_memory(net: nn.Module, *input_shape: int, training: bool = False)
         with tracker, torch.no_grad():
             twin(torch.empty(input_shape))
         peak = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
-    own = sum(_bytes(t) for t in _unique([*twin.parameters(), *twin.buffers()]))
-    return int(peak["Total"]) - own
+    own = _by_storage([*twin.parameters(), *twin.buffers()])
+    return int(peak["Total"]) - sum(map(_bytes, own.values()))
 
 
 def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, float]:
@@ -143,8 +143,7 @@ def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
 
 def _kept_for_backward(net, *input_shape) -> int:
     twin, x = on_meta(net, *input_shape)
-    own = {_storage(t) for t in [*twin.parameters(), *twin.buffers()]}
-    kept = {}
+    own, kept = _by_storage([*twin.parameters(), *twin.buffers()]), {}
 
     def keep(tensor):
         if _storage(tensor) not in own:
@@ -155,7 +154,7 @@ def _kept_for_backward(net, *input_shape) -> int:
     with hooks, torch.device("meta"):
         y = twin.train()(x)
     del y
-    return sum(_bytes(tensor) for tensor in kept.values())
+    return sum(map(_bytes, kept.values()))
 
 
 def _empty_copy(net) -> nn.Module:
@@ -168,8 +167,9 @@ def _empty_copy(net) -> nn.Module:
     return copy.deepcopy(net, empty)
 
 
-def _unique(tensors):
-    return {_storage(t): t for t in tensors}.values()
+def _by_storage(tensors) -> dict:
+    """The tensors by their storage: those that share one count once."""
+    return {_storage(t): t for t in tensors}
 
 
 def _storage(tensor) -> int:

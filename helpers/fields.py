@@ -68,7 +68,8 @@ def receptive_field(
     for op in reversed(ops[: goal.index + 1]):
         if op.index not in lo or op.kind == "input":
             continue
-        for source in (ops[i] for i in op.inputs):
+        for number in op.inputs:
+            source = ops[number]
             first, last = _reach(op, source, lo[op.index], hi[op.index])
             if clip:
                 first = np.maximum(first, 0)
@@ -115,9 +116,13 @@ def effective_receptive_field(
 def _find(ops, module) -> Op:
     if module is None:
         return next(op for op in ops if op.kind == "output")
-    inside = [op for op in ops if (op.module + ".").startswith(module + ".")]
+    inside, known = [], set()
+    for op in ops:
+        known.add(op.module)
+        if f"{op.module}.".startswith(f"{module}."):
+            inside.append(op)
     if not inside:
-        known = ", ".join(sorted({op.module for op in ops if op.module}))
+        known = ", ".join(sorted(known - {""}))
         raise ValueError(f"no operation in module {module!r}; there are {known}")
     return inside[-1]
 

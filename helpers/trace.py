@@ -79,7 +79,7 @@ def trace(net: nn.Module, *input_shape: int) -> list[Op]:
     ops, index_of = [], {}
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        sources = [index_of[n] for n in node.all_input_nodes if n in index_of]
+        sources = _sources(node, index_of)
         if node.op == "output":
             _add_outputs(ops, index_of, node.args[0])
         elif not sources and node.name not in inputs:
@@ -160,20 +160,27 @@ def _label(op) -> str | None:
 # --- one node of the exported graph -> one Op ----------------------------------------
 
 
+def _sources(node, index_of) -> list[int]:
+    """Indices of the operations that a node reads; weights and constants are none."""
+    return [index_of[n] for n in node.all_input_nodes if n in index_of]
+
+
 def _add(ops, index_of, node) -> int:
     """Append the node as an Op, or merge it into the crop before; return its index."""
     value = node.meta["val"]
-    sources = [index_of[n] for n in node.all_input_nodes if n in index_of]
+    sources = _sources(node, index_of)
     kind, settings = "input", {}
     if node.op != "placeholder":
         kind, settings = _describe(node, _name(node), len(sources))
-    stack = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
-    modules = tuple(re.sub(r"@\d+", "", path) for path in stack)  # @1: called again
+    modules = []
+    for path, _ in node.meta.get("nn_module_stack", {}).values():
+        if path:
+            modules.append(re.sub(r"@\d+", "", path))  # @1: called again
     op = Op(
         index=len(ops),
         name=node.name,
         kind=kind,
-        modules=modules,
+        modules=tuple(modules),
         inputs=tuple(sources),
         shape=tuple(value.shape),
         settings=settings,
@@ -190,12 +197,14 @@ def _add(ops, index_of, node) -> int:
 
 
 def _add_outputs(ops, index_of, results) -> None:
-    results = [node for node in results if node in index_of]
-    for n, node in enumerate(results):
-        source = ops[index_of[node]]
-        ops.append(
-            Op(len(ops), f"output_{n}", "output", (), (source.index,), source.shape)
-        )
+    outputs = []
+    for node in results:
+        if node in index_of:
+            source, name = ops[index_of[node]], f"output_{len(outputs)}"
+            number = len(ops) + len(outputs)
+            op = Op(number, name, "output", (), (source.index,), source.shape)
+            outputs.append(op)
+    ops += outputs
 
 
 def _name(node) -> str:
@@ -206,7 +215,10 @@ def _name(node) -> str:
 
 def _describe(node, name, sources) -> tuple[str, dict]:
     """Kind and settings of a call."""
-    kind = next((word for key, word in KINDS.items() if name.startswith(key)), None)
+    kind = None
+    for begins, word in KINDS.items():
+        if kind is None and name.startswith(begins):
+            kind = word
     if kind is None:
         return _pointwise(node, name, sources), {}
     spatial = len(node.meta["val"].shape) - 2
@@ -240,8 +252,12 @@ def _pointwise(node, name, sources) -> str:
 def _arguments(node) -> dict:
     """A call's arguments by name, defaults included."""
     declared = node.target._schema.arguments
-    values = {a.name: a.default_value for a in declared if a.has_default_value()}
-    values.update(zip((a.name for a in declared), node.args, strict=False))
+    values = {}
+    for argument in declared:
+        if argument.has_default_value():
+            values[argument.name] = argument.default_value
+    for argument, value in zip(declared, node.args):
+        values[argument.name] = value
     return values | node.kwargs
 
 
@@ -289,10 +305,9 @@ def _slice(node, given, spatial) -> tuple[str, dict]:
 
 def _merge_crops(first: Op, second: Op) -> Op:
     """Height and width are sliced one after the other: one crop for the reader."""
-    added = {
-        side: tuple(map(sum, zip(first.settings[side], cut, strict=True)))
-        for side, cut in second.settings.items()
-    }
+    added = {}
+    for side, cut in second.settings.items():
+        added[side] = tuple(map(sum, zip(first.settings[side], cut)))
     return replace(first, shape=second.shape, settings=added)
 
 
