@@ -29,12 +29,12 @@ def load(name):
 def export_source(path):
     """Return the joined source of the cells of a notebook tagged `export`."""
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    exported = [
-        f"# {Path(path).stem}, cell {number}\n{''.join(cell['source'])}\n"
-        for number, cell in enumerate(cells, start=1)
-        if cell["cell_type"] == "code"
-        and "export" in cell["metadata"].get("tags", [])
-    ]
+    exported = []
+    for number, cell in enumerate(cells, start=1):
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code" and "export" in tags:
+            place = f"# {Path(path).stem}, cell {number}"
+            exported.append(f"{place}\n{''.join(cell['source'])}\n")
     return "\n\n".join(exported)
 
 

@@ -51,7 +51,8 @@ def verdict(slug, claim, word, numbers):
         known = ", ".join(WORDS)
         raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
     sign, kind = WORDS[begins[0]]
-    word, claim, numbers = (html.escape(text) for text in (word, claim, numbers))
+    word, claim = html.escape(word), html.escape(claim)
+    numbers = html.escape(numbers)
     box = (
         f'<div role="group" class="verdict verdict-{kind}" id="verdict_{slug}" '
         f'aria-label="Verdict: {word}"><p class="verdict-word">'
