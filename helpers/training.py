@@ -48,7 +48,7 @@ class Run:
 
 
 def train_step(net, images, masks, loss, optimizer):
-    """Move the weights one step down the loss of one batch; return the loss."""
+    """Move the weights a step down the loss of one batch; return the loss."""
     answer = net(images)
     value = loss(answer, crop_to(masks, main_map(answer)))
     optimizer.zero_grad()
