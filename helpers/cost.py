@@ -98,21 +98,23 @@ def activation_memory(net: nn.Module, *input_shape: int, training: bool = False)
 def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, float]:
     """Median processor seconds of a forward pass, and of a forward and backward pass.
 
-    On one thread, the two in turn, after one of each to warm up: what else the machine
-    does falls on both alike. The forward pass is without gradients, in evaluation mode.
+    On one thread, the two in turn: what else the machine does falls on both alike. One
+    of each to warm up comes first, unless one repeat is all that is wanted. The forward
+    pass is without gradients, in evaluation mode.
     """
     net = copy.deepcopy(net)  # its statistics and gradients change
     x = torch.randn(input_shape)
     forward, both = [], []
+    warm_up = 1 if repeats > 1 else 0
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(repeats + 1):
+        for _ in range(repeats + warm_up):
             forward.append(_seconds(net, x, training=False))
             both.append(_seconds(net, x, training=True))
     finally:
         torch.set_num_threads(threads)
-    return statistics.median(forward[1:]), statistics.median(both[1:])
+    return statistics.median(forward[warm_up:]), statistics.median(both[warm_up:])
 
 
 def _seconds(net, x, training) -> float:
