@@ -7,6 +7,7 @@ word of several, `decide` shows the verdict.
 """
 
 import copy
+import os
 import warnings
 
 import joblib
@@ -167,13 +168,16 @@ def only_when(words):
     """One verdict from those of several conditions, a dict from condition to word.
 
     "holds" where all hold, "holds only when ..." with the conditions that do where
-    some hold, "does not hold here" where none of them does, else "no difference seen
-    here".
+    some hold (what they begin with is said once), "does not hold here" where none of
+    them does, else "no difference seen here".
     """
     held = [condition for condition, word in words.items() if word == "holds"]
     if len(held) == len(words):
         return "holds"
     if held:
+        shared = os.path.commonprefix(held).rpartition(" ")[0]
+        for place in range(1, len(held)):
+            held[place] = held[place].removeprefix(shared).strip()
         return f"holds only when {' or '.join(held)}"
     if set(words.values()) == {"does not hold here"}:
         return "does not hold here"

@@ -220,6 +220,13 @@ def test_only_when(words, expected):
     assert trials.only_when(dict(zip("abc", words))) == expected
 
 
+def test_only_when_says_once_what_conditions_share():
+    words = {"there are 10 pictures": HOLDS, "there are 30": NONE, "there are 99": HOLDS}
+    assert trials.only_when(words) == "holds only when there are 10 pictures or 99"
+    words = {"the step is A to B": HOLDS, "it is C": HOLDS, "no": NONE}
+    assert trials.only_when(words) == "holds only when the step is A to B or it is C"
+
+
 def test_decide_shows_the_verdict_of_the_first_two(monkeypatch):
     shown = []
     monkeypatch.setattr(page, "verdict", lambda *what: shown.append(what))
