@@ -175,7 +175,8 @@ def only_when(words):
     if len(held) == len(words):
         return "holds"
     if held:
-        shared = os.path.commonprefix(held).rpartition(" ")[0]
+        shared = os.path.commonprefix(held)  # noqa: RUF071 (letters; then whole words)
+        shared = shared.rpartition(" ")[0]
         for place in range(1, len(held)):
             held[place] = held[place].removeprefix(shared).strip()
         return f"holds only when {' or '.join(held)}"

@@ -221,8 +221,8 @@ def test_only_when(words, expected):
 
 
 def test_only_when_says_once_what_conditions_share():
-    words = {"there are 10 pictures": HOLDS, "there are 30": NONE, "there are 99": HOLDS}
-    assert trials.only_when(words) == "holds only when there are 10 pictures or 99"
+    words = {"n is 10": HOLDS, "n is 30": NONE, "n is 99": HOLDS}
+    assert trials.only_when(words) == "holds only when n is 10 or 99"
     words = {"the step is A to B": HOLDS, "it is C": HOLDS, "no": NONE}
     assert trials.only_when(words) == "holds only when the step is A to B or it is C"
 
