@@ -84,6 +84,8 @@ def recorded():
 def changed(now, then):
     """(task, network) of which the code computes something else than it did."""
     found = []
+    columns = now.columns.union(then.columns)
+    now, then = now.reindex(columns=columns), then.reindex(columns=columns)
     for entry, row in now.iterrows():
         if entry not in then.index:
             found.append(entry)

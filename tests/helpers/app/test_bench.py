@@ -74,6 +74,20 @@ def test_bench_trains_anew_what_computes_something_else(small_bench):
     assert not bench.changed(marks, bench.recorded())
 
 
+def test_a_changed_number_is_seen_whatever_the_order_of_the_columns():
+    then = pandas.DataFrame(
+        dict(task="spots", network=["a", "b"], macs=["1", "2"], loss=["3", ""])
+    ).set_index(["task", "network"])  # fmt: skip
+    now = then[["loss", "macs"]].copy()
+    assert not bench.changed(now, then)
+    now.loc[("spots", "b"), "loss"] = "4"  # blank in the record: chaos
+    assert not bench.changed(now, then)
+    now.loc[("spots", "a"), "loss"] = "4"
+    assert bench.changed(now, then) == [("spots", "a")]
+    assert bench.changed(then.assign(score="1"), then) == [*then.index]
+    assert bench.changed(then, then.iloc[:1]) == [("spots", "b")]
+
+
 def test_bench_times_a_step_of_every_kind():
     for name in ("coins", "volumes"):
         task = lineage.TASKS[name]
