@@ -121,6 +121,11 @@ def load_model(path):
             f"{path} is damaged or is no model of this book: name another, or train "
             "it again"
         ) from error
+    if "tiling" not in configuration:
+        raise ValueError(
+            f"{path} was written by the first edition of the book and does not say how "
+            "pictures are cut into tiles: train it again"
+        )
     net = build(network, arguments)
     try:
         net.load_state_dict(weights)

@@ -131,3 +131,12 @@ def test_what_is_no_model_is_refused(net):
         models.load_model("other.pt")
     with pytest.raises(FileNotFoundError, match=r"gone.pt is no file: name a model.pt"):
         models.load_model("gone.pt")
+
+
+def test_a_model_of_the_first_edition_is_refused_by_name(net):
+    models.save_model("old.pt", net, NAME, ARGUMENTS, **FACTS)
+    content = torch.load("old.pt", weights_only=True)
+    del content["configuration"]["tiling"]
+    torch.save(content, "old.pt")
+    with pytest.raises(ValueError, match=r"old\.pt .* first edition .* train it again"):
+        models.load_model("old.pt")
