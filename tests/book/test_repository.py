@@ -188,7 +188,7 @@ def test_what_colab_installs_leaves_its_torch_and_numpy_alone():
 
 def recipe(target):
     """Return the commands of a make target, as make would run them."""
-    command = ["make", "-n", "-o", ".venv/requirements.stamp", target]
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/requirements.stamp", target]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()
 
