@@ -26,13 +26,29 @@ def load(name):
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def export_source(path):
-    """Return the joined source of the cells of a notebook tagged `export`."""
+def trials(name):
+    """Return the trials that a chapter defines: a dict from the trial's name.
+
+    They stand in cells tagged `trial`, which define and train nothing; `make bench`
+    runs them, with the chapter's exported names around them.
+    """
+    names = dict(vars(load(name)))
+    path = NOTEBOOKS / f"{name}.ipynb"
+    exec(compile(source(path, "trial"), f"{path}:trial", "exec"), names)
+    found = {}
+    for thing in names.values():
+        if type(thing).__name__ == "Trial":
+            found[thing.name.partition("/")[2]] = thing
+    return found
+
+
+def source(path, tag="export"):
+    """Return the joined source of the cells of a notebook that have this tag."""
     cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
     exported = []
     for number, cell in enumerate(cells, start=1):
         tags = cell["metadata"].get("tags", [])
-        if cell["cell_type"] == "code" and "export" in tags:
+        if cell["cell_type"] == "code" and tag in tags:
             place = f"# {Path(path).stem}, cell {number}"
             exported.append(f"{place}\n{''.join(cell['source'])}\n")
     return "\n\n".join(exported)
@@ -46,10 +62,10 @@ class ChapterLoader(InspectLoader):
 
     def get_source(self, fullname):
         """Return the source that the module is made of."""
-        source = export_source(self.path)
-        if not source:
+        source_text = source(self.path)
+        if not source_text:
             raise ValueError(f"{self.path} has no cell tagged export: nothing to load")
-        return source
+        return source_text
 
     def exec_module(self, module):
         """Run the chapter's exported cells in `module`."""

@@ -4,6 +4,8 @@ Found and true masks are (N, 1, H, W), or (N, 1, D, H, W) for volumes; label map
 classes are int64 of the same shape, 0 to K - 1 and IGNORE.
 """
 
+import math
+
 import torch
 from scipy import ndimage
 
@@ -21,6 +23,19 @@ def iou(found, masks, each=False):
     return value if each else value.item()
 
 
+def iou_by_pictures(found, masks, draws=200):
+    """How much the pooled IoU depends on which pictures were tested: a deviation.
+
+    Standard deviation of the pooled IoU over `draws` sets of as many pictures, drawn
+    with replacement from these (the bootstrap); the same pictures at every call.
+    """
+    both, union = _areas(found, masks, each=True)
+    random = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(both), (draws, len(both)), generator=random)
+    values = both[drawn].sum(1) / union[drawn].sum(1).clamp(min=1)
+    return values.std().item()
+
+
 def dice(found, masks, each=False):
     """2 x intersection over the sum of both areas (F1 of the pixels); empty is 1."""
     both, union = _areas(found, masks, each)
@@ -36,14 +51,17 @@ def iou_at_half(logits, masks):
 def boundary_f1(found, masks, tolerance=2):
     """F1 score of the outlines: the share of each within `tolerance` px of the other.
 
-    Mean over images (float). Two empty masks score 1, one empty mask scores 0. Source:
-    Csurka et al., What is a good evaluation measure for semantic segmentation? (2013).
+    Mean over the images (float) in which at least one of the two has an outline, since
+    marking nothing where nothing is shows no skill; NaN where there is none. One empty
+    mask scores 0. Source: Csurka et al., What is a good evaluation measure for semantic
+    segmentation? (2013).
     """
     found, masks = _binary(found, masks)
     values = []
     for a, b in zip(found.numpy(), masks.numpy()):
-        values.append(_outline_f1(a[0], b[0], tolerance))
-    return sum(values) / len(values)
+        if a.any() or b.any():
+            values.append(_outline_f1(a[0], b[0], tolerance))
+    return sum(values) / len(values) if values else math.nan
 
 
 def scores(logits, masks, threshold=0.5):
@@ -144,7 +162,7 @@ def _binary(found, masks):
 
 def _outline_f1(a, b, tolerance):
     if not a.any() or not b.any():
-        return float(a.any() == b.any())
+        return 0.0
     a = a & ~ndimage.binary_erosion(a, border_value=0)
     b = b & ~ndimage.binary_erosion(b, border_value=0)
     precision = (ndimage.distance_transform_edt(~b)[a] <= tolerance).mean()

@@ -17,8 +17,12 @@ from IPython.display import HTML, Markdown, display
 WORDS = {  # how a verdict begins, its sign, its class in book.css
     "holds": ("✓", "holds"),
     "holds only when": ("◐", "when"),
-    "no difference seen here": ("≈", "none"),
+    "appears by": ("↗", "holds"),
+    "gone by": ("↘", "fails"),
+    "equal within": ("≈", "none"),
+    "undecided": ("?", "none"),
     "does not hold here": ("✗", "fails"),
+    "not learned at this budget": ("○", "none"),
 }
 
 
@@ -40,27 +44,72 @@ def glue(name, value, show=False):
 # --- verdicts ---------------------------------------------------------------------
 
 
-def verdict(slug, claim, word, numbers):
+def verdict(slug, claim, word, numbers, lines=(), **facts):
     """Show a trial's outcome, and keep it as `verdict_<slug>` for the ledger of claims.
 
     `word` is one of WORDS, or begins with one ("holds only when ..."). `numbers` is a
-    sentence of plain text with the figures that decide.
+    sentence of plain text with the figures that decide. `lines` are those of a trial at
+    each budget: see `budget_lines`. `facts` are told below, each under its name, such
+    as source="U-Net, section 1".
     """
-    begins = [k for k in reversed(WORDS) if word.startswith(k)]
+    begins = [k for k in WORDS if word.startswith(k)]
     if not begins:
         known = ", ".join(WORDS)
         raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
-    sign, kind = WORDS[begins[0]]
+    sign, kind = WORDS[max(begins, key=len)]
     word, claim = html.escape(word), html.escape(claim)
-    numbers = html.escape(numbers)
+    told = "".join(
+        f"<br><b>{html.escape(name.capitalize())}:</b> {html.escape(fact)}"
+        for name, fact in facts.items()
+        if fact
+    )
     box = (
         f'<div role="group" class="verdict verdict-{kind}" id="verdict_{slug}" '
         f'aria-label="Verdict: {word}"><p class="verdict-word">'
         f'<span class="verdict-sign" aria-hidden="true">{sign}</span> {word}</p>'
-        f'<p class="verdict-claim">{claim}</p>'
-        f'<p class="verdict-numbers">{numbers}</p></div>'
+        f'<p class="verdict-claim">{claim}</p>{budget_lines(lines)}'
+        f'<p class="verdict-numbers">{html.escape(numbers)}{told}</p></div>'
     )
     glue(f"verdict_{slug}", HTML(box), show=True)
+
+
+def budget_lines(lines):
+    """The intervals of a claim at each budget, one under the other: HTML.
+
+    `lines` is a list of dicts: label (of the row), low and high (the 95 % interval of
+    the difference), mean, margin, text (what it says in numbers).
+    """
+    if not lines:
+        return ""
+    reach = 0
+    for line in lines:
+        reach = max(reach, abs(line["low"]), abs(line["high"]), 1.5 * line["margin"])
+    rows = []
+    for line in lines:
+        label, text = html.escape(line["label"]), html.escape(line["text"])
+        rows.append(
+            f'<div class="budget"><span class="budget-label">{label}</span>'
+            f'{strip(line, reach)}<span class="budget-text">{text}</span></div>'
+        )
+    return f'<div class="budgets">{"".join(rows)}</div>'
+
+
+def strip(line, reach, width=160, height=16):
+    """One interval on an axis from -reach to reach, as SVG that the text describes."""
+
+    def at(value):
+        return round(width * (value / reach + 1) / 2, 1)
+
+    low, high, middle = at(line["low"]), at(line["high"]), height / 2
+    inner = at(-line["margin"]), at(line["margin"])
+    return (
+        f'<svg viewBox="0 0 {width} {height}" class="strip" aria-hidden="true">'
+        f'<rect x="{inner[0]}" y="1" width="{inner[1] - inner[0]:.1f}" '
+        f'height="{height - 2}" class="strip-margin"/>'
+        f'<path d="M{at(0)} 0V{height}" class="strip-zero"/>'
+        f'<path d="M{low} {middle}H{high}" class="strip-interval"/>'
+        f'<circle cx="{at(line["mean"])}" cy="{middle}" r="3.4"/></svg>'
+    )
 
 
 # --- progress ---------------------------------------------------------------------

@@ -1,38 +1,52 @@
-"""Putting a claim on trial: variants trained side by side, one table, one rule.
+"""Putting a claim on trial: variants trained side by side, live and on record.
 
 A `Trial` trains each variant with the same seeds on the same pictures. Its table has a
 row for each variant and seed: `table.iou["U-Net"]` are the scores of one variant in the
-order of the seeds. `judge` says what two sets of scores show, `only_when` makes one
-word of several, `decide` shows the verdict.
+order of the seeds. What needs more seeds or steps than a page has time for is recorded:
+`make bench` writes a table beside the chapter, and every page repeats a part of it.
+What the scores show is judged in helpers/verdicts.py.
 """
 
-import copy
-import os
+import functools
+import inspect
+import json
+import math
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas
 import torch
-from scipy import stats
 
-from helpers import data, metrics, page, training
+from helpers import data, fingerprint, metrics, page, training
 
+RECORDS = Path(__file__).resolve().parents[1] / "notebooks"
+LIVE = (100, 101, 102)  # the first three recorded seeds; lower ones are for pilots
+SHORT = 300  # steps: up to here a training has the rates of a short one
+KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
 # A table is small, and its rows stay in the order of its variants, not of their names.
 warnings.simplefilter("ignore", pandas.errors.PerformanceWarning)
 
 
 def all_scores(run, test):
-    """All scores of a run on a test set, at the threshold tuned on validation data."""
+    """All scores of a run on a test set, at the threshold tuned on validation data.
+
+    `constant` is what marking every pixel would score, `iou_by_pictures` the standard
+    deviation of the IoU that the choice of the test pictures alone brings.
+    """
     logits, masks = run.predict(test)
     row = metrics.scores(logits, masks, run.threshold)
+    found = logits.sigmoid() > run.threshold
+    row["constant"] = masks.mean().item()
+    row["iou_by_pictures"] = metrics.iou_by_pictures(found, masks)
     return row | dict(threshold=run.threshold)
 
 
 def scores_by_kind(run, test):
     """All scores on the common task, and the IoU on each kind of defect alone."""
     row = all_scores(run, test)
-    for kind, pictures in data.kinds_of_defects().items():
+    for kind, pictures in data.kinds_of_defects(run.seed).items():
         row[kind] = metrics.iou(*run.segment(pictures))
     return row
 
@@ -40,19 +54,35 @@ def scores_by_kind(run, test):
 class Trial:
     """Variants of one training, each with every seed; `run` trains and scores them.
 
-    `variants` maps a name (or a tuple of names, one for each of `levels`) to what is
-    its own: arguments of `training.fit`, `sets`, and `net`, a function that makes a
-    fresh network and is called after the seed is set, or a list of networks to go on
-    from, one for each seed. `sets` (a `data.Sets`) and `settings` are what all variants
-    share. `evaluate(run, test)` returns one row of the table, a dict of numbers.
+    `name` is the chapter and the trial's own name, "04_resunet/depth". `variants` maps
+    a name (or a tuple of names, one for each of `levels`) to what is its own: arguments
+    of `training.fit`, `sets`, `evaluate`, and
+
+    - `net`: a function of the share of foreground that makes a fresh network; it is
+      called after the seed is set. Where it takes no argument, it gets none;
+    - `after`: a (trial, variant) that is trained first, with the same seed; `net` is
+      then called with the network that came out.
+
+    `sets` is a function of the seed that draws a `data.Sets`: each seed has pictures of
+    its own, and all variants of a seed share them. `lr` may be a function of the steps,
+    such as `rate("U-Net")`. `evaluate(run, test)` returns one row of the table, a dict
+    of numbers. Everything is trained for `steps` on the page; the record has each of
+    the `budgets`, by default these steps and 1,000 or four times as many. A variant's
+    own `steps` grow in proportion. With `tune`, `make bench` chooses a rate for each
+    variant, under its name; with `keep`, it keeps the longest runs' networks.
     """
 
     def __init__(
-        self, variants, sets=None, seeds=(0, 1, 2), evaluate=all_scores,
-        levels=("variant",), **settings,
+        self, name, variants, sets=None, *, steps=250, budgets=None, seeds=LIVE,
+        evaluate=all_scores, levels=("variant",), tune=False, keep=False, **settings,
     ):  # fmt: skip
-        self.variants, self.sets, self.seeds = variants, sets, seeds
-        self.evaluate, self.levels, self.settings = evaluate, levels, settings
+        self.name, self.variants, self.sets = name, variants, sets
+        self.steps, self.seeds, self.levels = steps, seeds, levels
+        self.tune, self.keep = tune, keep
+        self.budgets = budgets
+        if budgets is None:
+            self.budgets = steps, max(1000, 4 * steps)
+        self.evaluate, self.settings = evaluate, settings
         self.runs, self.table = {}, None
 
     def run(self, report=None):
@@ -60,16 +90,18 @@ class Trial:
 
         Every training runs on one thread, so that its result does not depend on the
         machine's number of cores. The networks are kept: `runs[name]` lists the Runs
-        in the order of the seeds. `report(done, of)` is called as they finish.
+        in the order of the seeds. `report(done, of)` is called as they finish. Where
+        there is a record, the rows must agree with it, or AssertionError is raised.
         """
         jobs, calls = [], []
-        for name, own in self.variants.items():
-            arguments = dict(sets=self.sets, evaluate=self.evaluate)
-            arguments |= self.settings | own
-            for number, seed in enumerate(self.seeds):
+        pictures = self._draw()
+        before = self._before()
+        for name in self.variants:
+            draw = self.draws(name)
+            for seed in self.seeds:
                 jobs.append((name, seed))
-                call = joblib.delayed(train_and_test)(seed, number, **arguments)
-                calls.append(call)
+                given = pictures[draw, seed], before.get((name, seed))
+                calls.append(joblib.delayed(self.one)(name, seed, self.steps, *given))
         done = side_by_side(calls, report or page.Progress().runs)
         self.runs = {name: [] for name in self.variants}
         keys, rows = [], []
@@ -79,17 +111,118 @@ class Trial:
             rows.append(row)
         index = pandas.MultiIndex.from_tuples(keys, names=[*self.levels, "seed"])
         self.table = pandas.DataFrame(rows, index)
+        agree(self.table, self.recorded())
         return self.table
 
+    def one(self, name, seed, steps, sets=None, before=None, **changes):
+        """One training of a variant, and its scores: (Run, row of the table).
 
-def train_and_test(seed, number, net, sets, evaluate, **arguments):
-    """One training of a trial, and its scores: (Run, row of the table)."""
-    torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):  # the notebook's own numbers stay theirs
-        torch.manual_seed(seed)
-        net = copy.deepcopy(net[number]) if isinstance(net, list) else net()
-        run = training.fit(net, sets.train, sets.validation, seed=seed, **arguments)
-        return run, evaluate(run, sets.test)
+        `steps` is a budget of the trial. Uses one thread. What is not given is made:
+        the pictures, and the network to go on from.
+        """
+        torch.set_num_threads(1)
+        own = self.settings | self.variants[name]
+        net, draw = own.pop("net"), own.pop("sets", self.sets)
+        evaluate, after = own.pop("evaluate", self.evaluate), own.pop("after", None)
+        own["steps"] = round(own.get("steps", self.steps) * steps / self.steps)
+        own.setdefault("every", math.ceil(own["steps"] / 5))
+        if self.tune:
+            own["lr"] = changes.get("lr") or chosen_rate(name, own["steps"])
+        if callable(own.get("lr")):
+            own["lr"] = own["lr"](own["steps"])
+        own |= changes
+        sets = sets or draw(seed)
+        if after and before is None:
+            trial, earlier = after
+            before = trial.one(earlier, seed, trial.steps)[0].net
+        with torch.random.fork_rng(devices=[]):  # the notebook's numbers stay its own
+            torch.manual_seed(seed)
+            made = start(net, sets, before)
+            run = training.fit(made, sets.train, sets.validation, seed=seed, **own)
+            row = evaluate(run, sets.test)
+        best = training.best_row(run.history)["score"]
+        return run, row | dict(validation=best)
+
+    def recorded(self, steps=None):
+        """The record of this trial: a table indexed by (steps, *levels, seed).
+
+        With `steps`, that budget's rows alone, indexed as the table of `run`. Empty
+        where nothing is recorded.
+        """
+        chapter, _, own = self.name.partition("/")
+        names = {text(name): name for name in self.variants}
+        rows = read(chapter)
+        rows = rows[(rows.trial == own) & rows.variant.isin(list(names))]
+        rows = rows.dropna(axis="columns", how="all")
+        place = rows.variant.map({name: k for k, name in enumerate(names)})
+        rows = rows.assign(place=place).sort_values(["steps", "place", "seed"])
+        keys = []
+        for steps_of, variant, seed in rows[["steps", "variant", "seed"]].itertuples(
+            index=False, name=None
+        ):
+            name = names[variant]
+            name = name if isinstance(name, tuple) else (name,)
+            keys.append((steps_of, *name, seed))
+        if not keys:
+            return pandas.DataFrame(columns=["canary"])
+        levels = ["steps", *self.levels, "seed"]
+        rows.index = pandas.MultiIndex.from_tuples(keys, names=levels)
+        rows = rows.drop(columns=[*KEYS, "place"])
+        if steps is None:
+            return rows
+        return rows[rows.index.get_level_values("steps") == steps].droplevel("steps")
+
+    def results(self):
+        """All that is known: the record, and where it has no row, the live one."""
+        rows = self.recorded()
+        if self.table is None:
+            return rows
+        live = pandas.concat({self.steps: self.table}, names=["steps"])
+        if not len(rows):
+            return live
+        new = live.loc[~live.index.isin(rows.index)]
+        return pandas.concat([rows, new])
+
+    # --- what a run needs ---------------------------------------------------------
+
+    def draws(self, name):
+        """The function of the seed that draws a variant's pictures."""
+        return self.variants[name].get("sets", self.sets)
+
+    def _draw(self):
+        """The pictures of each (function, seed), drawn side by side."""
+        wanted = {}
+        for name in self.variants:
+            for seed in self.seeds:
+                wanted[self.draws(name), seed] = None
+        calls = [joblib.delayed(draw)(seed) for draw, seed in wanted]
+        return dict(zip(wanted, side_by_side(calls)))
+
+    def _before(self):
+        """The networks to go on from, of each (variant, seed) that has one."""
+        nets = {}
+        for name, own in self.variants.items():
+            if "after" not in own:
+                continue
+            trial, earlier = own["after"]
+            if not trial.runs:
+                trial.run()
+            for run in trial.runs[earlier]:
+                nets[name, run.seed] = run.net
+        return nets
+
+
+def start(net, sets, before=None):
+    """Make the network of a variant: of `before`, of the share, or of nothing."""
+    if before is not None:
+        return net(before)
+    wants = inspect.signature(net).parameters
+    return net(sets.share) if wants else net()
+
+
+def text(name):
+    """A variant's name as it stands in a record: '5, plain'."""
+    return ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def side_by_side(calls, report=None):
@@ -107,7 +240,91 @@ def side_by_side(calls, report=None):
     return results
 
 
-# --- what the scores say ----------------------------------------------------------
+# --- the record -------------------------------------------------------------------
+
+
+def read(chapter):
+    """The record beside a chapter: a DataFrame, empty where there is none."""
+    path = RECORDS / f"{chapter}.csv"
+    if not path.is_file():
+        return pandas.DataFrame(columns=[*KEYS, "canary"])
+    return pandas.read_csv(path, comment="#", dtype=dict(canary=str, variant=str))
+
+
+def origin(chapter):
+    """Where the record comes from: the dict in its first line."""
+    path = RECORDS / f"{chapter}.csv"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8") as file:
+        return json.loads(file.readline().lstrip("# "))
+
+
+def agree(live, record):
+    """Assert that live rows are those on record, and return how many were compared.
+
+    On a machine that computes as the recorder's did, which the canary tells, the same
+    seed gives the same scores, to 1e-4. On any other the mean of each variant lies
+    within four deviations of the recorded ones, pooled over the variants.
+    """
+    if not len(record):
+        return 0
+    steps = record.index.get_level_values("steps").min()
+    record = record.loc[steps]
+    both = live.index.intersection(record.index)
+    if not len(both):
+        return 0
+    columns = live.columns.intersection(record.columns)
+    levels = list(live.index.names[:-1])
+    then = record[columns].loc[both].astype(float)
+    now = live[columns].loc[both].astype(float)
+    same = record.canary.loc[both] == fingerprint.canary()
+    apart = (now - then).abs()[same.to_numpy()]
+    assert not (apart > 1e-4).any(axis=None), disagree(now, then)
+    others = ~same.to_numpy()
+    if others.any():
+        spread = record[columns].astype(float).groupby(level=levels).std()
+        allowed = 4 * np.sqrt((spread**2).mean()) + 0.01
+        moved = (now[others] - then[others]).groupby(level=levels).mean().abs()
+        assert not (moved > allowed).any(axis=None), disagree(now, then)
+    return len(both)
+
+
+def disagree(now, then):
+    """What to say where the live rows are not those on record."""
+    worst = (now - then).abs().max().idxmax()
+    rows = pandas.DataFrame(dict(live=now[worst], recorded=then[worst]))
+    return f"the live runs are not the recorded ones (make bench): {worst}\n{rows}"
+
+
+# --- rates ------------------------------------------------------------------------
+
+
+def rate(network):
+    """The learning rate that was chosen for a network: a function of the steps.
+
+    It was chosen on validation data, with seeds that no trial uses, for short
+    trainings (up to 300 steps) and for longer ones: notebooks/rates.csv.
+    """
+    return functools.partial(chosen_rate, network)
+
+
+def chosen_rate(network, steps):
+    """The rate of a network for so many steps. Raises KeyError where none is chosen."""
+    table = rates()
+    kind = "short" if steps <= SHORT else "long"
+    rows = table[(table.network == network) & (table.budget == kind)]
+    if rows.empty:
+        raise KeyError(f"no {kind} learning rate of {network!r}: make bench chooses it")
+    return rows.groupby("lr").validation.mean().idxmax()
+
+
+def rates():
+    """All that was tried: network, budget (short or long), lr, seed, validation."""
+    return pandas.read_csv(RECORDS / "rates.csv")
+
+
+# --- in words ---------------------------------------------------------------------
 
 
 def spread(values, digits=2):
@@ -119,81 +336,3 @@ def summary(table, columns):
     """Mean and spread of some columns, a row for each variant: a table of texts."""
     levels = list(table.index.names[:-1])
     return table.groupby(level=levels, sort=False)[columns].agg(spread)
-
-
-def separation(better, worse):
-    """How far apart two sets of scores are, in pooled standard deviations.
-
-    `better` and `worse` are paired by seed. Positive when `better` is ahead on average.
-    """
-    pooled = np.sqrt((np.var(better, ddof=1) + np.var(worse, ddof=1)) / 2)
-    return (np.mean(better) - np.mean(worse)) / max(pooled, 1e-12)
-
-
-def judge(better, worse):
-    """The verdict on "better beats worse": a word that the scores decide.
-
-    "holds" needs every pair of seeds to agree and two pooled standard deviations; the
-    same the other way round is "does not hold here"; all else is "no difference seen
-    here".
-    """
-    gain = np.asarray(better) - np.asarray(worse)
-    distance = separation(better, worse)
-    if (gain > 0).all() and distance >= 2:
-        return "holds"
-    if (gain < 0).all() and distance <= -2:
-        return "does not hold here"
-    return "no difference seen here"
-
-
-def margin_test(mine, base, margin):
-    """Whether two arms differ, or are equal within a margin stated beforehand.
-
-    "better" or "worse" where `judge` sees a difference; "equal" where the 90 % interval
-    of the paired difference lies inside +-margin (two one-sided tests at 5 %); else
-    "undecided".
-    """
-    word = judge(mine, base)
-    if word == "holds":
-        return "better"
-    if word == "does not hold here":
-        return "worse"
-    gap = np.asarray(mine) - np.asarray(base)
-    error = gap.std(ddof=1) / np.sqrt(len(gap))
-    reach = stats.t.ppf(0.95, len(gap) - 1) * error
-    return "equal" if abs(gap.mean()) + reach < margin else "undecided"
-
-
-def only_when(words):
-    """One verdict from those of several conditions, a dict from condition to word.
-
-    "holds" where all hold, "holds only when ..." with the conditions that do where
-    some hold (what they begin with is said once), "does not hold here" where none of
-    them does, else "no difference seen here".
-    """
-    held = [condition for condition, word in words.items() if word == "holds"]
-    if len(held) == len(words):
-        return "holds"
-    if held:
-        shared = os.path.commonprefix(held)  # noqa: RUF071 (letters; then whole words)
-        shared = shared.rpartition(" ")[0]
-        for place in range(1, len(held)):
-            held[place] = held[place].removeprefix(shared).strip()
-        return f"holds only when {' or '.join(held)}"
-    if set(words.values()) == {"does not hold here"}:
-        return "does not hold here"
-    return "no difference seen here"
-
-
-def decide(slug, claim, scores, what="Test IoU", more=""):
-    """Judge "the first beats the second", show the verdict, and return its word.
-
-    `scores` is a dict from a name to scores in the order of the seeds; the first two
-    decide, any others are only told. `what` they are, `more` is said behind them.
-    """
-    first, second = list(scores.values())[:2]
-    word = judge(first, second)
-    told = [f"{name} {spread(values)}" for name, values in scores.items()]
-    numbers = f"{what}: {', '.join(told)}; {len(first)} seeds.{' ' * bool(more)}{more}"
-    page.verdict(slug, claim, word, numbers)
-    return word

@@ -1,230 +1,229 @@
-"""The full bench of chapter 08: `make bench`, an hour on two idle cores.
+"""The recorded trials of the book: `make bench`, or a part: `make bench CHAPTER=04`.
 
-Trains what notebooks/08_lineage.ipynb defines, as many at a time as there are cores,
-and writes the table that the chapter shows, notebooks/08_lineage.csv. The table is also
-the state: each run stands in it as it finishes, so an interrupted bench goes on where
-it was. Beside it lie the fingerprints of the code; what belongs to other code than
-today's is trained anew, and nothing else.
+Runs the trials that the chapters define in cells tagged `trial`, as many trainings at
+a time as there are cores, and writes a table beside each chapter, such as
+notebooks/04_resunet.csv. The tables are the state: each run stands in its table as it
+finishes, so a bench that was interrupted goes on where it was. What belongs to other
+code than today's, by its fingerprint, is trained anew, and nothing else.
 
-For every network of every task: the time of a step; one trial for each learning rate,
-on data and seed of their own, chosen by the validation score; then the seeds at that
-rate, with equal steps ("MACs": the small networks cost the same), and for the six
-networks once more with as many steps as fit into the slowest one's time ("seconds").
-`seconds` are of the processor, not of the clock: other work beside does not count.
+First the learning rates are chosen (notebooks/rates.csv), on validation data and with
+seeds that no trial uses. Then come the seeds, all chapters' first, then the second ...
+Where five leave an interval wider than a claim's margin, there are ten.
 """
 
 import argparse
-import datetime
+import functools
+import itertools
 import json
 import os
 import platform
-import statistics
 import time
 from importlib.metadata import version
-from operator import itemgetter
 
 import joblib
 import pandas
 import torch
 
-from helpers import chapters, training
+from helpers import chapters, trials, verdicts
+from helpers.app.record import execute, trials_of
 
-TABLE = chapters.NOTEBOOKS / "08_lineage.csv"
-CODE = chapters.NOTEBOOKS / "08_lineage_code.csv"
-JOB = ["task", "network", "budget", "seed", "lr", "steps"]  # tells two runs apart
-RESULTS = ["validation", "seconds", "score", "border", "thin"]
-MORE_SEEDS = dict(defects=5, ablation=5)  # of what rests on the common task
+RATES = (8e-4, 2e-3, 5e-3, 1.25e-2, 3e-2)
+PILOTS = (0, 1)  # seeds
+SEEDS = range(trials.LIVE[0], 105)
+MORE = range(105, 110)
 PACKAGES = ["torch", "numpy", "scipy", "scikit-image"]
 
 
-# --- the table and the code it belongs to -----------------------------------------
+# --- tables -----------------------------------------------------------------------
 
 
-def read():
-    """The table as it is: a DataFrame, empty where there is none."""
-    if not TABLE.is_file():
-        return pandas.DataFrame(columns=JOB + RESULTS)
-    return pandas.read_csv(TABLE, comment="#")
-
-
-def write(table):
-    """Write the table, whole or not at all, with what it came from above it."""
-    head = dict(made=f"{datetime.date.today()}", python=platform.python_version())
-    for name in PACKAGES:
-        head[name] = version(name)
-    head["cores"] = joblib.cpu_count()
-    text = table[JOB + RESULTS].sort_values(JOB).to_csv(index=False)
-    replace(TABLE, f"# {json.dumps(head)}\n{text}")
-
-
-def replace(path, text):
-    """Put a text in the place of a file, whole or not at all."""
+def write(path, table, head):
+    """Write a table, whole or not at all, with what it came from above it."""
     part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    text = table.to_csv(index=False)
+    part.write_text(f"# {json.dumps(head)}\n{text}", encoding="utf-8")
     os.replace(part, path)
 
 
-def fingerprints(lineage, nudge=0):
-    """What today's code computes for every network of every task: a DataFrame."""
-    calls = []
-    mark = chapters.load("08_lineage").fingerprint_of  # as a worker will find it
-    for name, task in lineage.TASKS.items():
-        for network in task.networks:
-            calls.append(joblib.delayed(mark)(name, network, nudge))
-    rows = joblib.Parallel(joblib.cpu_count())(calls)
-    return pandas.DataFrame(rows).fillna("").set_index(["task", "network"])
+def made():
+    """What a table came from: a dict for its first line."""
+    head = dict(python=platform.python_version())
+    for name in PACKAGES:
+        head[name] = version(name)
+    return head
 
 
-def recorded():
-    """The fingerprints beside the table: a DataFrame of texts."""
-    table = pandas.read_csv(CODE, dtype=str, keep_default_na=False)
-    return table.set_index(["task", "network"])
+def add(chapter, row, claims):
+    """Put one row into a chapter's table."""
+    table = trials.read(chapter)
+    new = pandas.DataFrame([row])
+    table = pandas.concat([table, new], ignore_index=True) if len(table) else new
+    head = trials.origin(chapter) or made() | dict(claims={})
+    for slug, mark in claims.items():  # as they stood when the first row was trained
+        head["claims"].setdefault(slug, mark)
+    table = table.sort_values(trials.KEYS)
+    write(trials.RECORDS / f"{chapter}.csv", table, head)
 
 
-def changed(now, then):
-    """(task, network) of which the code computes something else than it did."""
-    found = []
-    columns = now.columns.union(then.columns)
-    now, then = now.reindex(columns=columns), then.reindex(columns=columns)
-    for entry, row in now.iterrows():
-        if entry not in then.index:
-            found.append(entry)
+def claims_of(chapter, trial):
+    """The claims that rest on a trial: slug to a hash of what is judged."""
+    found = {}
+    for slug, claim in verdicts.claims().items():
+        if claim["chapter"] != chapter:
             continue
-        kept = then.loc[entry]
-        if (row != kept)[kept != ""].any():
-            found.append(entry)
+        if trial in {part["trial"] for part in verdicts.parts(claim)}:
+            found[slug] = verdicts.fixed(slug)
     return found
 
 
-def keep_what_belongs(lineage, table, now):
-    """Drop the runs of other code; note the fingerprints of what will be trained."""
-    then = recorded() if CODE.is_file() else now.iloc[:0]
-    gone = changed(now, then)
-    for task, network in gone:
-        print(f"new or changed: {task}, {network}")
-        mine = (table.task == task) & (table.network == network)
-        table = table[~mine]
-    if gone:
-        # What the smallest nudge of the weights moves is chaos, and tells nothing.
-        firm = now.where(now == fingerprints(lineage, nudge=1e-14), "")
-        write(table)
-        replace(CODE, firm.reset_index().to_csv(index=False))
-    return table
+# --- rates ------------------------------------------------------------------------
 
 
-# --- one run ----------------------------------------------------------------------
+def pilots(names):
+    """Choose a rate for each variant of the trials that tune: fill rates.csv."""
+    jobs = []
+    for chapter in names:
+        for key, trial in trials_of(chapter).items():
+            if not trial.tune:
+                continue
+            steps = dict(short=trial.steps, long=4 * trial.steps)
+            for kind, seed, name in itertools.product(steps, PILOTS, trial.variants):
+                job = dict(chapter=chapter, trial=key, variant=trials.text(name))
+                jobs.append(job | dict(kind=kind, steps=steps[kind], seed=seed))
+    jobs.sort(key=lambda job: job["steps"])
+    at_rates = []
+    for job, lr in itertools.product(jobs, RATES):
+        at_rates.append(job | dict(lr=lr))
+    work(at_rates, have_rates, add_rate)
+    edges = []  # one step further where the best rate is the last one
+    for job in jobs:
+        best = trials.chosen_rate(job["variant"], job["steps"])
+        if best == RATES[0]:
+            edges.append(job | dict(lr=RATES[0] / 2.5))
+        if best == RATES[-1]:
+            edges.append(job | dict(lr=RATES[-1] * 2.5))
+    work(edges, have_rates, add_rate)
 
 
-def execute(job):
-    """Do one job in this process: its row of the table."""
-    lineage = chapters.load("08_lineage")
-    task = lineage.TASKS[job["task"]]
-    if job["budget"] == "step":
-        seconds = step_seconds(lineage, task, job["network"], job["seed"])
-        return job | dict(seconds=round(seconds, 5))
-    engine = None
-    if torch.cuda.is_available():
-        from helpers.app.parallel import Engine
-
-        engine = Engine()
-    _, result = lineage.train(
-        task, job["network"], job["seed"], job["lr"], job["steps"], engine
-    )
-    del result["seconds"]  # of the clock
-    for name, value in result.items():
-        job[name] = round(float(value), 4)
-    return job
+RATE_KEYS = ["network", "budget", "lr", "seed"]
 
 
-def step_seconds(lineage, task, network, seed, steps=20):
-    """Median time of a training step, in seconds: of one thread, or of the GPU."""
-    torch.set_num_threads(1)
-    gpu = torch.cuda.is_available()
-    clock = time.perf_counter if gpu else time.process_time
-    device = "cuda" if gpu else "cpu"
-    sets = task.draw(seed)
-    net = task.networks[network](0.04, **task.arguments).to(device)
-    loss = lineage.settings(task, network, sets, steps)["loss"]
-    optimizer = torch.optim.AdamW(net.parameters(), fused=True)
-    images, masks = training.batch_of(sets.train, range(task.batch))
-    images, masks = images.to(device), masks.to(device)
-    times = []
-    for _ in range(steps):
-        start = clock()
-        training.train_step(net, images, masks, loss, optimizer)  # waits for its loss
-        times.append(clock() - start)
-    return statistics.median(times)
+def have_rates():
+    """What rates.csv has: a set of (network, budget, lr, seed)."""
+    if not (trials.RECORDS / "rates.csv").is_file():
+        return set()
+    return set(trials.rates()[RATE_KEYS].itertuples(index=False, name=None))
+
+
+def rate_key(job):
+    return job["variant"], job["kind"], job["lr"], job["seed"]
+
+
+def add_rate(job, row):
+    """Put one pilot into rates.csv."""
+    path = trials.RECORDS / "rates.csv"
+    new = pandas.DataFrame([dict(zip(RATE_KEYS, rate_key(job)))])
+    new["validation"] = row["validation"]
+    if path.is_file():
+        new = pandas.concat([trials.rates(), new], ignore_index=True)
+    new = new.sort_values(RATE_KEYS)
+    part = path.with_suffix(".part")
+    new.to_csv(part, index=False)
+    os.replace(part, path)
+
+
+# --- seeds ------------------------------------------------------------------------
+
+
+def recordings(names, seeds, only=None):
+    """The jobs of all budgets: seed by seed, short budgets first."""
+    jobs = []
+    for chapter in names:
+        for key, trial in trials_of(chapter).items():
+            if only is not None and (chapter, key) not in only:
+                continue
+            for budget, seed, name in itertools.product(
+                trial.budgets, seeds, trial.variants
+            ):
+                job = dict(chapter=chapter, trial=key, variant=trials.text(name))
+                jobs.append(job | dict(steps=budget, seed=seed))
+    jobs.sort(key=lambda job: (job["seed"], job["steps"]))
+    return jobs
+
+
+def have_rows(names):
+    """What the tables have: a set of (chapter, trial, variant, steps, seed)."""
+    found = set()
+    for chapter in names:
+        table = trials.read(chapter)
+        for row in table[trials.KEYS].itertuples(index=False, name=None):
+            found.add((chapter, *row))
+    return found
+
+
+def row_key(job):
+    return tuple(job[k] for k in ("chapter", "trial", "variant", "steps", "seed"))
+
+
+def add_row(job, row):
+    add(job["chapter"], row, claims_of(job["chapter"], job["trial"]))
+
+
+def wide(names):
+    """The trials of which a claim's 90 % interval is wider than its margin."""
+    found = set()
+    for claim in verdicts.claims().values():
+        if claim["chapter"] not in names:
+            continue
+        of = trials_of(claim["chapter"])
+        for part in verdicts.parts(claim):
+            trial = of.get(part["trial"])
+            if trial is None or not len(trial.recorded()):
+                continue
+            for steps in trial.budgets:
+                if verdicts.too_wide(part, trial.recorded(), steps, SEEDS):
+                    found.add((claim["chapter"], part["trial"]))
+    return found
 
 
 # --- all of them ------------------------------------------------------------------
 
 
-def first_jobs(lineage):
-    """The step times and the learning-rate trials of every network of every task."""
-    jobs = []
-    for name, task in lineage.TASKS.items():
-        for network in task.networks:
-            job = dict(task=name, network=network, seed=lineage.TRIAL_SEED)
-            step = dict(budget="step", lr=lineage.RATES[0], steps=20)
-            jobs.append(job | step)
-            for lr in lineage.RATES:
-                jobs.append(job | dict(budget="trial", lr=lr, steps=task.steps))
-    return jobs
-
-
-def final_jobs(lineage, table, seeds):
-    """The runs at the chosen rates, seed by seed: `seeds` of each, more for some."""
-    jobs = []
-    for name, task in lineage.TASKS.items():
-        mine = table[table.task == name]
-        step = mine[mine.budget == "step"].set_index("network").seconds
-        tried = mine[mine.budget == "trial"]
-        best = tried.loc[tried.groupby("network").validation.idxmax()]
-        rates = best.set_index("network").lr
-        for network in task.networks:
-            budgets = {"MACs": task.steps}
-            if name not in ("volumes", "ablation"):
-                budgets["seconds"] = round(task.steps * step.max() / step[network])
-            for budget, steps in budgets.items():
-                job = dict(task=name, network=network, budget=budget)
-                job |= dict(lr=float(rates[network]), steps=steps)
-                for seed in range(max(seeds, MORE_SEEDS.get(name, 0))):
-                    jobs.append(job | dict(seed=seed))
-    return sorted(jobs, key=lambda job: job["seed"])  # all of seed 0, then of 1 ...
-
-
-def work(jobs, table):
-    """Train the jobs that the table lacks; write it as each one finishes."""
-    have = set(table[JOB].itertuples(index=False, name=None))
-    jobs = [job for job in jobs if itemgetter(*JOB)(job) not in have]
+def work(jobs, have, done, key=rate_key):
+    """Do the jobs that are not there yet; `done(job, row)` as each one finishes."""
+    there = have()
+    jobs = [job for job in jobs if key(job) not in there]
     start = time.time()
     workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
-    calls = [joblib.delayed(execute)(job) for job in jobs]
-    for n, row in enumerate(workers(calls), start=1):
-        table = pandas.concat([table, pandas.DataFrame([row])], ignore_index=True)
-        write(table)
+    rows = workers(joblib.delayed(execute)(job) for job in jobs)
+    for n, (job, row) in enumerate(rows, start=1):
+        done(job, row)
         left = (time.time() - start) / n * (len(jobs) - n) / 60
-        what = "{task}, {network}, {budget}, seed {seed}".format(**row)
+        what = f"{job['chapter']}, {job['trial']}, {job['variant']}"
+        what += f", {job['steps']} steps, seed {job['seed']}"
         print(f"{n} of {len(jobs)}, about {left:.0f} min left: {what}", flush=True)
-    return table
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=3, help="of each task, or more")
-    parser.add_argument("--check", action="store_true", help="only compare the code")
+    parser.add_argument("chapter", nargs="*", help="its number, such as 04")
+    parser.add_argument("--rates", action="store_true", help="only choose the rates")
     arguments = parser.parse_args()
-    if arguments.seeds < 3:
-        parser.error(f"--seeds is {arguments.seeds}; a spread needs at least 3")
-    lineage = chapters.load("08_lineage")
-    now = fingerprints(lineage)
-    if arguments.check:
-        print(changed(now, recorded()) or "nothing has changed")
+    torch.set_num_threads(1)
+    names = []
+    for path in sorted(chapters.NOTEBOOKS.glob("*.ipynb")):
+        asked = arguments.chapter or [path.stem]
+        if path.stem[:2] in asked or path.stem in asked:
+            if chapters.source(path, "trial"):
+                names.append(path.stem)
+    if not names:
+        parser.error(f"no chapter {' '.join(arguments.chapter)} has a trial to record")
+    pilots(names)
+    if arguments.rates:
         return
-    table = keep_what_belongs(lineage, read(), now)
-    table = work(first_jobs(lineage), table)
-    table = work(final_jobs(lineage, table, arguments.seeds), table)
-    print(f"{len(table)} runs in {TABLE}")
+    have = functools.partial(have_rows, names)
+    work(recordings(names, SEEDS), have, add_row, row_key)
+    work(recordings(names, MORE, wide(names)), have, add_row, row_key)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,248 @@
+"""What the scores say: one rule for all verdicts, and how time changes them.
+
+The rule looks at the paired differences of two arms, seed by seed, and at their
+interval. A claim stands in notebooks/claims.toml before its rows are trained: where the
+paper makes it, the two arms, the score, its direction and the margin. `decide` judges
+it at every budget that is known and shows the box.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import tomllib
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from helpers import page, trials
+
+CLAIMS = trials.RECORDS / "claims.toml"
+MARGIN = 0.03  # of IoU, Dice, F1 and shares; what is less makes no difference here
+
+
+class Judgement(NamedTuple):
+    """What two arms show: the word, the mean gain and its intervals, how many pairs."""
+
+    word: str
+    mean: float
+    low: float  # of the 95 % interval
+    high: float
+    n: int
+    small: bool  # the 90 % interval lies inside the margin
+
+
+def interval(values, share=0.95):
+    """Student's interval of the mean of some values: (low, high).
+
+    Raises ValueError for fewer than two values: they have no spread.
+    """
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} values have no spread; an interval needs 2")
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * error
+    return values.mean() - reach, values.mean() + reach
+
+
+def judge(better, worse, margin=MARGIN):
+    """The verdict on "better beats worse": a Judgement of scores paired by seed.
+
+    The 95 % interval of the differences above 0: "holds". Below: "does not hold here",
+    the opposite showed. The 90 % interval inside +-margin, which is two one-sided tests
+    at 5 %: "equal within 0.03". All else is "undecided". A difference that is sure and
+    smaller than the margin keeps its word, and is marked `small`.
+    """
+    gain = np.asarray(better, float) - np.asarray(worse, float)
+    low, high = interval(gain)
+    inner = interval(gain, 0.9)
+    small = bool(-margin < inner[0] and inner[1] < margin)
+    if low > 0:
+        word = "holds"
+    elif high < 0:
+        word = "does not hold here"
+    elif small:
+        word = f"equal within {margin:g}"
+    else:
+        word = "undecided"
+    return Judgement(word, gain.mean(), low, high, len(gain), small)
+
+
+def learned(scores, constant):
+    """Whether an arm is surely better than a constant answer."""
+    return interval(np.asarray(scores, float) - constant)[0] > 0
+
+
+def over_time(judgements, gains):
+    """One word from the judgements at several budgets, dicts from the steps.
+
+    The word of the longest budget counts. A claim that held at first is "gone" where
+    the last word is "equal" or "does not hold here", and the gain itself surely fell,
+    seed by seed; "appears" is the same the other way round.
+    """
+    first, last = min(judgements), max(judgements)
+    before, word = judgements[first].word, judgements[last].word
+    if first == last:
+        return word
+    shared = gains[last].index.intersection(gains[first].index)
+    change = interval(gains[last][shared] - gains[first][shared])
+    not_so = "equal", "does not hold"
+    if before == "holds" and word.startswith(not_so) and change[1] < 0:
+        return f"gone by {last} steps"
+    if word == "holds" and before.startswith(not_so) and change[0] > 0:
+        return f"appears by {last} steps"
+    return f"undecided at {last} steps" if word == "undecided" else word
+
+
+def only_when(words):
+    """One verdict from those of several conditions, a dict from condition to word.
+
+    "holds" where all hold, "holds only when ..." with the conditions that do where
+    some hold (what they begin with is said once). Where none does: the one word of
+    all, "does not hold here" where each is that, gone or equal, else "undecided".
+    """
+    held = []
+    for condition, word in words.items():
+        if word.startswith(("holds", "appears")):
+            held.append(condition)
+    if len(held) == len(words):
+        return "holds"
+    if held:
+        shared = os.path.commonprefix(held)  # noqa: RUF071 (letters; then whole words)
+        shared = shared.rpartition(" ")[0]
+        for place in range(1, len(held)):
+            held[place] = held[place].removeprefix(shared).strip()
+        return f"holds only when {' or '.join(held)}"
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    sure = "does not hold", "equal", "gone"
+    if all(word.startswith(sure) for word in words.values()):
+        return "does not hold here"
+    return "undecided"
+
+
+# --- claims -----------------------------------------------------------------------
+
+
+@functools.cache
+def claims():
+    """All claims of the book: a dict from slug to what claims.toml says of it."""
+    return tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
+
+
+def parts(claim):
+    """The comparisons that a claim consists of: a list of dicts, mostly of one."""
+    shared = {k: v for k, v in claim.items() if k != "parts"}
+    return [shared | part for part in claim.get("parts", [{}])]
+
+
+def fixed(slug):
+    """A short hash of what a claim says about its arms, score, direction and margin."""
+    judged = []
+    for part in parts(claims()[slug]):
+        names = "trial", "better", "worse", "score", "lower", "margin"
+        judged.append({name: part.get(name) for name in names})
+    return hashlib.sha256(json.dumps(judged).encode()).hexdigest()[:8]
+
+
+def gains(part, results, steps):
+    """Better less worse at one budget, by seed; and both arms' scores: three Series."""
+    arms = []
+    for arm in (part["better"], part["worse"]):
+        key = tuple(arm) if isinstance(arm, list) else (arm,)
+        rows = results[part.get("score", "iou")]
+        levels = list(range(len(key) + 1))
+        try:
+            arms.append(rows.xs((steps, *key), level=levels).dropna())
+        except KeyError:
+            return None
+    both = arms[0].index.intersection(arms[1].index)
+    better, worse = arms[0][both], arms[1][both]
+    gain = worse - better if part.get("lower") else better - worse
+    return gain, better, worse
+
+
+def judged(part, results):
+    """A part of a claim at every budget: its word, and a line for each budget."""
+    margin = part.get("margin", MARGIN)
+    judgements, all_gains, lines = {}, {}, []
+    for steps in sorted(set(results.index.get_level_values("steps"))):
+        found = gains(part, results, steps)
+        if found is None or len(found[0]) < 3:
+            continue
+        gain, better, worse = found
+        verdict = judge(gain, 0 * gain, margin)
+        if not_learned(part, results, steps, better, worse):
+            verdict = verdict._replace(word="not learned at this budget")
+        judgements[steps], all_gains[steps] = verdict, gain
+        told = line(verdict, better, worse)
+        drawn = dict(mean=verdict.mean, low=verdict.low, high=verdict.high)
+        lines.append(drawn | dict(label=f"{steps:,} steps", margin=margin, text=told))
+    if not judgements:
+        raise ValueError(f"no table has scores of {part['better']} and {part['worse']}")
+    return over_time(judgements, all_gains), lines
+
+
+def too_wide(part, results, steps, seeds):
+    """Whether these seeds leave an interval wider than the margin on both sides.
+
+    The width alone decides whether there are more seeds, never the mean.
+    """
+    found = gains(part, results, steps)
+    if found is None:
+        return False
+    gain = found[0][found[0].index.isin(seeds)]
+    if len(gain) < len(seeds):
+        return False
+    low, high = interval(gain, 0.9)
+    return (high - low) / 2 > part.get("margin", MARGIN)
+
+
+def not_learned(part, results, steps, better, worse):
+    """Whether neither arm surely beats a constant answer (of IoU alone)."""
+    if part.get("score", "iou") != "iou" or "constant" not in results:
+        return False
+    constant = results.xs(steps, level="steps").constant
+    constant = constant.groupby(level="seed").first()[better.index]
+    return not learned(better, constant) and not learned(worse, constant)
+
+
+def line(verdict, better, worse):
+    """The numbers of one judgement as text."""
+    small = ", surely less than the margin" * (verdict.small and verdict.low > 0)
+    return (
+        f"{trials.spread(better)} against {trials.spread(worse)}: {verdict.mean:+.3f} "
+        f"({verdict.low:+.3f} to {verdict.high:+.3f}), n = {verdict.n}{small}"
+    )
+
+
+def decide(slug, *of, more=""):
+    """Judge a claim of claims.toml at every known budget, show its box; the word.
+
+    `of` are the trials that the claim rests on. A claim of several parts gets one word
+    from theirs. `more` is a sentence that is said behind the numbers.
+    """
+    claim = claims()[slug]
+    tables = {trial.name.partition("/")[2]: trial.results() for trial in of}
+    words, lines = {}, []
+    for part in parts(claim):
+        word, new = judged(part, tables[part["trial"]])
+        when = part.get("when", "")
+        words[when] = word
+        for row in new:
+            if when:
+                row["label"] = f"{when}, {row['label']}"
+            lines.append(row)
+    word = only_when(words) if len(words) > 1 else word
+    part = parts(claim)[0]
+    arms = f"{arm(part['better'])} against {arm(part['worse'])}"
+    numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
+    facts = dict(claimed=claim.get("source", ""), trained=claim.get("trained", ""))
+    page.verdict(slug, claim["claim"], word, numbers, lines, **facts)
+    return word
+
+
+def arm(names):
+    """An arm's name as text."""
+    return trials.text(tuple(names) if isinstance(names, list) else names)
