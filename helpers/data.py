@@ -91,7 +91,9 @@ def surfaces(
 
 
 def scene(seed=0, size=512):
-    """The book's large picture: a board of four surfaces, with defects as often as elsewhere.
+    """The book's large picture: a board of four surfaces with defects here and there.
+
+    As many defects to an area as in `surfaces`.
 
     Brick, gravel, grass and fabric fill a band each, all of the test split. Returns
     image (3, size, size) and mask (1, size, size), float32.
