@@ -11,6 +11,7 @@ import functools
 import inspect
 import json
 import math
+import time
 import warnings
 from pathlib import Path
 
@@ -69,16 +70,18 @@ class Trial:
     of numbers. Everything is trained for `steps` on the page; the record has each of
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
     own `steps` grow in proportion. With `tune`, `make bench` chooses a rate for each
-    variant, under its name; with `keep`, it keeps the longest runs' networks.
+    variant, under its name; with `keep`, it keeps the longest runs' networks. `record`
+    are the recorded seeds where the usual five or ten will not do.
     """
 
     def __init__(
         self, name, variants, sets=None, *, steps=250, budgets=None, seeds=LIVE,
-        evaluate=all_scores, levels=("variant",), tune=False, keep=False, **settings,
+        evaluate=all_scores, levels=("variant",), tune=False, keep=False,
+        record=None, **settings,
     ):  # fmt: skip
         self.name, self.variants, self.sets = name, variants, sets
         self.steps, self.seeds, self.levels = steps, seeds, levels
-        self.tune, self.keep = tune, keep
+        self.tune, self.keep, self.record = tune, keep, record
         self.budgets = budgets
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
@@ -137,11 +140,12 @@ class Trial:
             before = trial.one(earlier, seed, trial.steps)[0].net
         with torch.random.fork_rng(devices=[]):  # the notebook's numbers stay its own
             torch.manual_seed(seed)
-            made = start(net, sets, before)
+            made, clock = start(net, sets, before), time.process_time()
             run = training.fit(made, sets.train, sets.validation, seed=seed, **own)
+            seconds = time.process_time() - clock  # of the processor: others may work
             row = evaluate(run, sets.test)
         best = training.best_row(run.history)["score"]
-        return run, row | dict(validation=best)
+        return run, row | dict(validation=best, seconds=seconds)
 
     def recorded(self, steps=None):
         """The record of this trial: a table indexed by (steps, *levels, seed).
@@ -274,7 +278,7 @@ def agree(live, record):
     both = live.index.intersection(record.index)
     if not len(both):
         return 0
-    columns = live.columns.intersection(record.columns)
+    columns = live.columns.intersection(record.columns).drop("seconds", errors="ignore")
     levels = list(live.index.names[:-1])
     then = record[columns].loc[both].astype(float)
     now = live[columns].loc[both].astype(float)
@@ -310,9 +314,16 @@ def rate(network):
 
 
 def chosen_rate(network, steps):
-    """The rate of a network for so many steps. Raises KeyError where none is chosen."""
+    """The rate of a network for so many steps."""
+    return best_rate(network, "short" if steps <= SHORT else "long")
+
+
+def best_rate(network, kind):
+    """The rate with the best mean validation score, of a network's pilots.
+
+    `kind` is "short" or "long". Raises KeyError where there are none.
+    """
     table = rates()
-    kind = "short" if steps <= SHORT else "long"
     rows = table[(table.network == network) & (table.budget == kind)]
     if rows.empty:
         raise KeyError(f"no {kind} learning rate of {network!r}: make bench chooses it")

@@ -79,25 +79,24 @@ def claims_of(chapter, trial):
 # --- rates ------------------------------------------------------------------------
 
 
-def pilots(names):
-    """Choose a rate for each variant of the trials that tune: fill rates.csv."""
+def pilots(names, kind):
+    """Choose a short or a long rate for each variant of the trials that tune."""
     jobs = []
     for chapter in names:
         for key, trial in trials_of(chapter).items():
             if not trial.tune:
                 continue
-            steps = dict(short=trial.steps, long=4 * trial.steps)
-            for kind, seed, name in itertools.product(steps, PILOTS, trial.variants):
+            steps = trial.steps if kind == "short" else 4 * trial.steps
+            for name, seed in itertools.product(trial.variants, PILOTS):
                 job = dict(chapter=chapter, trial=key, variant=trials.text(name))
-                jobs.append(job | dict(kind=kind, steps=steps[kind], seed=seed))
-    jobs.sort(key=lambda job: job["steps"])
+                jobs.append(job | dict(kind=kind, steps=steps, seed=seed))
     at_rates = []
     for job, lr in itertools.product(jobs, RATES):
         at_rates.append(job | dict(lr=lr))
     work(at_rates, have_rates, add_rate)
     edges = []  # one step further where the best rate is the last one
     for job in jobs:
-        best = trials.chosen_rate(job["variant"], job["steps"])
+        best = trials.best_rate(job["variant"], kind)
         if best == RATES[0]:
             edges.append(job | dict(lr=RATES[0] / 2.5))
         if best == RATES[-1]:
@@ -136,17 +135,19 @@ def add_rate(job, row):
 
 
 def recordings(names, seeds, only=None):
-    """The jobs of all budgets: seed by seed, short budgets first."""
+    """The jobs of all trials at all budgets: seed by seed, short budgets first."""
     jobs = []
     for chapter in names:
         for key, trial in trials_of(chapter).items():
             if only is not None and (chapter, key) not in only:
                 continue
-            for budget, seed, name in itertools.product(
-                trial.budgets, seeds, trial.variants
+            own = trial.record or seeds
+            for steps, seed, name in itertools.product(
+                trial.budgets, own, trial.variants
             ):
                 job = dict(chapter=chapter, trial=key, variant=trials.text(name))
-                jobs.append(job | dict(steps=budget, seed=seed))
+                kind = "short" if steps <= trials.SHORT else "long"
+                jobs.append(job | dict(steps=steps, seed=seed, kind=kind))
     jobs.sort(key=lambda job: (job["seed"], job["steps"]))
     return jobs
 
@@ -218,12 +219,15 @@ def main():
                 names.append(path.stem)
     if not names:
         parser.error(f"no chapter {' '.join(arguments.chapter)} has a trial to record")
-    pilots(names)
-    if arguments.rates:
-        return
     have = functools.partial(have_rows, names)
-    work(recordings(names, SEEDS), have, add_row, row_key)
-    work(recordings(names, MORE, wide(names)), have, add_row, row_key)
+    for kind in ("short", "long"):  # the pages of today's live budgets come first
+        pilots(names, kind)
+        if arguments.rates:
+            continue
+        for seeds, only in ((SEEDS, None), (MORE, wide(names))):
+            jobs = recordings(names, seeds, only)
+            jobs = [job for job in jobs if job["kind"] == kind]
+            work(jobs, have, add_row, row_key)
 
 
 if __name__ == "__main__":

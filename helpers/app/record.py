@@ -1,7 +1,6 @@
 """One training of a recorded trial, in a process of its own: see bench.py."""
 
 import functools
-import time
 
 from helpers import chapters, fingerprint, trials
 
@@ -31,9 +30,7 @@ def execute(job):
     name = {trials.text(name): name for name in trial.variants}[job["variant"]]
     sets = pictures(job["chapter"], job["trial"], name, job["seed"])
     changes = dict(lr=job["lr"]) if "lr" in job else {}
-    start = time.process_time()
     run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
-    row["seconds"] = time.process_time() - start
     if (
         trial.keep
         and job["steps"] == max(trial.budgets)
