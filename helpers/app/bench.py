@@ -224,10 +224,10 @@ def main():
         pilots(names, kind)
         if arguments.rates:
             continue
-        for seeds, only in ((SEEDS, None), (MORE, wide(names))):
-            jobs = recordings(names, seeds, only)
-            jobs = [job for job in jobs if job["kind"] == kind]
-            work(jobs, have, add_row, row_key)
+        jobs = recordings(names, SEEDS)
+        work([job for job in jobs if job["kind"] == kind], have, add_row, row_key)
+        jobs = recordings(names, MORE, wide(names))
+        work([job for job in jobs if job["kind"] == kind], have, add_row, row_key)
 
 
 if __name__ == "__main__":
