@@ -61,8 +61,9 @@ class Trial:
 
     - `net`: a function of the share of foreground that makes a fresh network; it is
       called after the seed is set. Where it takes no argument, it gets none;
-    - `after`: a (trial, variant) that is trained first, with the same seed; `net` is
-      then called with the network that came out.
+    - `after`: a (trial, variant) that is trained first, with the same seed and, where
+      that trial has it too, the same budget; `net` is then called with the network
+      that came out.
 
     `sets` is a function of the seed that draws a `data.Sets`: each seed has pictures of
     its own, and all variants of a seed share them. `lr` may be a function of the steps,
@@ -137,7 +138,8 @@ class Trial:
         sets = sets or draw(seed)
         if after and before is None:
             trial, earlier = after
-            before = trial.one(earlier, seed, trial.steps)[0].net
+            same = steps if steps in trial.budgets else trial.steps
+            before = trial.one(earlier, seed, same)[0].net
         with torch.random.fork_rng(devices=[]):  # the notebook's numbers stay its own
             torch.manual_seed(seed)
             made, clock = start(net, sets, before), time.process_time()

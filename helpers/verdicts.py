@@ -141,17 +141,22 @@ def fixed(slug):
     """A short hash of what a claim says about its arms, score, direction and margin."""
     judged = []
     for part in parts(claims()[slug]):
-        names = "trial", "better", "worse", "score", "lower", "margin"
+        names = "trial", "better", "worse", "against", "score", "lower", "margin"
         judged.append({name: part.get(name) for name in names})
     return hashlib.sha256(json.dumps(judged).encode()).hexdigest()[:8]
 
 
 def gains(part, results, steps):
-    """Better less worse at one budget, by seed; and both arms' scores: three Series."""
+    """Better less worse at one budget, by seed; and both arms' scores: three Series.
+
+    What is worse is another arm, or the column `against` of the same rows.
+    """
     arms = []
-    for arm in (part["better"], part["worse"]):
+    score = part.get("score", "iou")
+    worse = part.get("worse", part["better"]), part.get("against", score)
+    for arm, column in ((part["better"], score), worse):
         key = tuple(arm) if isinstance(arm, list) else (arm,)
-        rows = results[part.get("score", "iou")]
+        rows = results[column]
         levels = list(range(len(key) + 1))
         try:
             arms.append(rows.xs((steps, *key), level=levels).dropna())
@@ -180,7 +185,7 @@ def judged(part, results):
         drawn = dict(mean=verdict.mean, low=verdict.low, high=verdict.high)
         lines.append(drawn | dict(label=f"{steps:,} steps", margin=margin, text=told))
     if not judgements:
-        raise ValueError(f"no table has scores of {part['better']} and {part['worse']}")
+        raise ValueError(f"no table has scores of {part['better']} and {rival(part)}")
     return over_time(judgements, all_gains), lines
 
 
@@ -236,11 +241,16 @@ def decide(slug, *of, more=""):
             lines.append(row)
     word = only_when(words) if len(words) > 1 else word
     part = parts(claim)[0]
-    arms = f"{arm(part['better'])} against {arm(part['worse'])}"
+    arms = f"{arm(part['better'])} against {rival(part)}"
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
     facts = dict(claimed=claim.get("source", ""), trained=claim.get("trained", ""))
     page.verdict(slug, claim["claim"], word, numbers, lines, **facts)
     return word
+
+
+def rival(part):
+    """What the better arm is compared with, as text."""
+    return arm(part.get("worse", part.get("against")))
 
 
 def arm(names):
