@@ -199,6 +199,21 @@ def spots(n, size=64, seed=0, split="train", share=0.02):
     return _tensors(n, _spotted, size, share, rng)
 
 
+def nuclei(n, size=64, seed=0, split="train", radius=(1.5, 16)):
+    """Drawn nuclei of widely varying size: they shine on black, or are stained dark.
+
+    Half of the pictures are as of fluorescence, half as of stained tissue, whose ground
+    is pale, pink and uneven. Each has two to eight nuclei, bright and faint ones.
+    `radius` is the range of their radii in px: as many from 2 to 4 as from 4 to 8.
+    Shapes as in `surfaces`. Raises ValueError for radii outside 1 to 16.
+    """
+    rng = _generator(seed, split, n=n, size=size)
+    low, high = radius
+    if not 1 <= low <= high <= 16:
+        raise ValueError(f"radius is {radius}; 1 <= smallest <= largest <= 16")
+    return _tensors(n, _nucleated, size, radius, rng)
+
+
 def volumes(n, size=24, seed=0, split="train", noise=0.08):
     """Tubes and rows of balls, in noise; the mask is the tubes.
 
@@ -325,14 +340,14 @@ def _stroke(points, width):
     return (width / 2 + 0.5 - distance).clip(0, 1)
 
 
-def _blob(rng):
-    """Coverage of a round stain with a wavy outline."""
+def _blob(rng, radius=(5, 10)):
+    """Coverage of a round stain with a wavy outline; `radius` is a range in px."""
     angle = np.angle(PLANE)
     waves = sum(
         rng.uniform(-0.5, 0.5) / k * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
         for k in (2, 3, 4, 5)
     )
-    return (rng.uniform(5, 10) * (1 + waves) + 0.5 - abs(PLANE)).clip(0, 1)
+    return (rng.uniform(*radius) * (1 + waves) + 0.5 - abs(PLANE)).clip(0, 1)
 
 
 def _place(patch, shape, rng):
@@ -512,6 +527,28 @@ def _spotted(size, share, rng):
         mask |= away < 0
     image += rng.normal(0, 0.03, shape)
     return image.clip(0, 1).astype(np.float32)[None], mask[None].astype(np.float32)
+
+
+# Red, green and blue of the ground, and what a nucleus adds at most.
+STAINS = np.array([
+    [[0.06, 0.07, 0.12], [0.4, 0.45, 0.7]],  # fluorescence
+    [[0.85, 0.7, 0.8], [-0.5, -0.5, -0.3]],  # stained tissue
+])  # fmt: skip
+
+
+def _nucleated(size, radius, rng):
+    """One picture (3, size, size) of nuclei, and the mask (1, size, size)."""
+    shape = (size, size)
+    ground, added = rng.choice(STAINS)[..., None, None]
+    image = ground * (1 + 0.12 * _texture("stone", shape, "train", rng))
+    mask = np.zeros(shape, bool)
+    for _ in range(rng.integers(2, 9)):
+        own = np.exp(rng.uniform(*np.log(radius)))
+        cover = _place(_blob(rng, (own, own)), shape, rng)
+        image += cover * added * rng.uniform(0.25, 1)
+        mask |= cover > 0.5
+    image = image * _light(shape, rng) + rng.normal(0, 0.03, image.shape)
+    return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
 
 
 def _tubes(size, noise, rng):
