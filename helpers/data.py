@@ -9,6 +9,7 @@ splits never share a pixel of a photograph.
 
 import functools
 import math
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +65,28 @@ def kinds_of_defects(seed=0):
     for kind in DEFECTS:
         sets[kind] = surfaces(150, seed=seed, split="test", defects=[kind])
     return sets
+
+
+@contextmanager
+def first(most):
+    """Within this block draw no more than the first `most` pictures of any set.
+
+    They are those that the whole set begins with. For checks that must be quick.
+    """
+    before = _tensors.most
+    _tensors.most = most
+    forget()
+    try:
+        yield
+    finally:
+        _tensors.most = before
+        forget()
+
+
+def forget():
+    """Forget the sets that were drawn."""
+    common_task.cache_clear()
+    kinds_of_defects.cache_clear()
 
 
 def surfaces(
@@ -132,9 +155,11 @@ def camouflage(n, size=64, seed=0, split="train"):
 
     Any two of brick, gravel and grass, brought to the same mean and spread, so that
     brightness does not tell the horse from its surroundings; its colour is off by a
-    shade, and no colour or texture is always the horse's. The silhouette, one for all
-    splits, is turned, scaled, bent and flipped anew in each picture. Shapes as in
-    `surfaces`.
+    shade, and no colour or texture is always the horse's. The horse covers 40 to
+    60 % of a picture, and is the smaller part as often as the larger, so that the mean
+    colour or the area does not tell either: only the shape does. The silhouette, a
+    heavy horse and one for all splits, is turned, scaled, bent and flipped anew in each
+    picture. Shapes as in `surfaces`.
     """
     rng = _generator(seed, split, n=n, size=size)
     return _tensors(n, _hidden, size, split, rng)
@@ -150,6 +175,7 @@ def textures(n, size=96, seed=0, split="train"):
     rng = _generator(seed, split, n=n, size=size)
     classes = rng.integers(len(PHOTOGRAPHS), size=(n, 1, 1, 1))
     images = []
+    classes = classes[: _tensors.most]
     for k in classes.flat:
         relief = _texture(PHOTOGRAPHS[k], (size, size), split, rng)
         images.append(_lit(relief, rng))
@@ -471,15 +497,19 @@ def _pile(size, count, coins, rng):
 
 @functools.cache
 def _horse():
-    """Coverage (h, w) of a horse seen from the side, cut out of its picture."""
-    horse = ~photographs.horse()
-    (box,) = ndimage.find_objects(horse.astype(int))
-    return measure.block_reduce(horse[box].astype(float), 3, np.mean)
+    """Coverage (h, w) of a heavy horse seen from the side, cut out of its picture."""
+    horse = np.pad(~photographs.horse(), 20)
+    heavy = ndimage.distance_transform_edt(~horse) <= 15  # px, of 370 in length
+    (box,) = ndimage.find_objects(heavy.astype(int))
+    return measure.block_reduce(heavy[box].astype(float), 3, np.mean)
 
 
 def _hidden(size, split, rng):
     """One picture (3, size, size) with a horse in it, and the mask (1, size, size)."""
+    least = rng.choice([0.4, 0.5])  # the smaller part or the larger, by a coin
     cover = _silhouette(size, rng)
+    while not least < (cover > 0.5).mean() < least + 0.1:
+        cover = _silhouette(size, rng)
     mask = cover > 0.5
     first, second = rng.choice(PHOTOGRAPHS, 2, replace=False)
     inner = _texture(first, mask.shape, split, rng)
@@ -489,7 +519,7 @@ def _hidden(size, split, rng):
     relief = cover * inner + (1 - cover) * outer
     colour = rng.uniform(0.35, 0.6) + rng.uniform(-0.08, 0.08, (3, 1, 1))
     shade = _standard(rng.normal(size=(3, 1, 1)))  # no brighter, no darker
-    image = colour + 0.07 * shade * cover
+    image = colour + 0.07 * shade * (cover - 0.5)
     image = image * (1 + rng.uniform(0.12, 0.22) * relief) * _light(mask.shape, rng)
     image += rng.normal(0, 0.02, image.shape)
     return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
@@ -502,10 +532,10 @@ def _silhouette(size, rng):
     smooth = dict(order=3, grid_mode=True, mode="nearest")
     bend = [ndimage.zoom(a, size / 4, **smooth) for a in arrows]
     line = (np.arange(size) + 0.5) / size - 0.5
-    shift = rng.uniform(-0.08, 0.08, 2)
+    shift = rng.uniform(-0.15, 0.15, 2)
     y, x = (np.meshgrid(line, line, indexing="ij") - shift[:, None, None]) + bend
     turn = np.exp(1j * rng.uniform(-0.4, 0.4)) * horse.shape[1]
-    place = (x + 1j * y) * turn / rng.uniform(0.65, 0.9)  # in the horse's pixels
+    place = (x + 1j * y) * turn / rng.uniform(1, 1.4)  # in the horse's pixels
     rows = place.imag + (horse.shape[0] - 1) / 2
     columns = place.real * rng.choice([-1, 1]) + (horse.shape[1] - 1) / 2
     return ndimage.map_coordinates(horse, [rows, columns], order=1)
@@ -613,8 +643,11 @@ def _standard(a):
 def _tensors(n, make, *arguments):
     """A TensorDataset of n pairs of image and mask, each from `make(*arguments)`."""
     images, masks = [], []
-    for _ in range(n):
+    for _ in range(min(n, _tensors.most or n)):
         image, mask = make(*arguments)
         images.append(torch.from_numpy(image))
         masks.append(torch.from_numpy(mask))
     return TensorDataset(torch.stack(images), torch.stack(masks))
+
+
+_tensors.most = None  # see `first`

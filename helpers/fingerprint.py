@@ -16,7 +16,8 @@ from torch.utils.data import TensorDataset
 
 from helpers import cost, data
 
-PICTURES, BATCH, STEPS = 16, 2, 5  # five steps are the shortest cycle of the rate
+PICTURES = 16
+SETTINGS = dict(batch=2, steps=5, every=1, lr=5e-3)  # 5: the shortest cycle of the rate
 
 
 @functools.cache
@@ -65,6 +66,7 @@ def nudged(make, nudge):
     and the number tells nothing of the code.
     """
 
+    @functools.wraps(make)
     def nudge_it(*arguments, **more):
         net = make(*arguments, **more)
         for weights in net.parameters():

@@ -7,6 +7,7 @@ order of the seeds. What needs more seeds or steps than a page has time for is r
 What the scores show is judged in helpers/verdicts.py.
 """
 
+import copy
 import functools
 import inspect
 import json
@@ -115,26 +116,19 @@ class Trial:
             rows.append(row)
         index = pandas.MultiIndex.from_tuples(keys, names=[*self.levels, "seed"])
         self.table = pandas.DataFrame(rows, index)
-        agree(self.table, self.recorded())
+        agree(self.table, self.recorded(self.steps))
         return self.table
 
     def one(self, name, seed, steps, sets=None, before=None, **changes):
         """One training of a variant, and its scores: (Run, row of the table).
 
         `steps` is a budget of the trial. Uses one thread. What is not given is made:
-        the pictures, and the network to go on from.
+        the pictures, and the network to go on from. `changes` are other settings.
         """
         torch.set_num_threads(1)
-        own = self.settings | self.variants[name]
+        own = self.settings_of(name, steps, **changes)
         net, draw = own.pop("net"), own.pop("sets", self.sets)
         evaluate, after = own.pop("evaluate", self.evaluate), own.pop("after", None)
-        own["steps"] = round(own.get("steps", self.steps) * steps / self.steps)
-        own.setdefault("every", math.ceil(own["steps"] / 5))
-        if self.tune:
-            own["lr"] = changes.get("lr") or chosen_rate(name, own["steps"])
-        if callable(own.get("lr")):
-            own["lr"] = own["lr"](own["steps"])
-        own |= changes
         sets = sets or draw(seed)
         if after and before is None:
             trial, earlier = after
@@ -147,7 +141,66 @@ class Trial:
             seconds = time.process_time() - clock  # of the processor: others may work
             row = evaluate(run, sets.test)
         best = training.best_row(run.history)["score"]
-        return run, row | dict(validation=best, seconds=seconds)
+        how = dict(validation=best, lr=own["lr"], seconds=seconds)
+        return run, row | how
+
+    def settings_of(self, name, steps, **changes):
+        """All that is a variant's own at a budget: its rate and its steps in numbers.
+
+        Raises KeyError where a rate is asked for that has not been chosen.
+        """
+        own = self.settings | self.variants[name]
+        own |= dict(steps=self.steps_of(name, steps)) | changes
+        if self.tune and "lr" not in changes:
+            own["lr"] = chosen_rate(text(name), own["steps"])
+        if callable(own.get("lr")):
+            own["lr"] = own["lr"](own["steps"])
+        own.setdefault("lr", 5e-3)
+        own.setdefault("every", math.ceil(own["steps"] / 5))
+        return own
+
+    def named(self, variant):
+        """The variant whose name stands in a record as this text."""
+        return {text(name): name for name in self.variants}[variant]
+
+    def steps_of(self, name, steps):
+        """How long a variant trains at a budget: its own steps grow in proportion."""
+        own = self.variants[name].get("steps", self.steps)
+        return round(own * steps / self.steps)
+
+    def marks(self, name, nudge=0):
+        """The fingerprint of a variant: a dict of texts, see helpers/fingerprint.py.
+
+        Its settings that are numbers, and what its training computes in small: with few
+        pictures and steps, in double precision, else all the way of `one`. `nudge` is
+        how much the first weights are moved. A rate is no part of it: the table has it.
+        """
+        marks = dict(live_steps=str(self.steps))
+        for key, value in (self.settings | self.variants[name]).items():
+            if isinstance(value, int | float) and key != "lr":
+                marks[key] = f"{value:.6g}"
+        run, row, sets = self._small(name, nudge)
+        for unsteady in ("lr", "seconds"):
+            row.pop(unsteady, None)
+        shape = 1, *sets.train.tensors[0].shape[1:]
+        return marks | fingerprint.digits(run, row, shape)
+
+    def _small(self, name, nudge=0):
+        """A variant trained in small: Run, row and pictures."""
+        own = self.variants[name]
+        small = copy.copy(self)
+        make = fingerprint.nudged(own["net"], nudge)
+        small.variants = {name: own | dict(net=make)}
+        before = None
+        if "after" in own:
+            trial, earlier = own["after"]
+            before = trial._small(earlier)[0].net
+        with data.first(fingerprint.PICTURES):
+            sets = fingerprint.small_sets(self.draws(name)(0))
+            with fingerprint.double_precision():
+                few = fingerprint.SETTINGS
+                run, row = small.one(name, 0, self.steps, sets, before, **few)
+        return run, row, sets
 
     def recorded(self, steps=None):
         """The record of this trial: a table indexed by (steps, *levels, seed).
@@ -254,7 +307,9 @@ def read(chapter):
     path = RECORDS / f"{chapter}.csv"
     if not path.is_file():
         return pandas.DataFrame(columns=[*KEYS, "canary"])
-    return pandas.read_csv(path, comment="#", dtype=dict(canary=str, variant=str))
+    texts = dict(canary=str, variant=str, trial=str)
+    kept = dict(keep_default_na=False, na_values=[""])  # "None" may be a name
+    return pandas.read_csv(path, comment="#", dtype=texts, **kept)
 
 
 def origin(chapter):
@@ -269,14 +324,11 @@ def origin(chapter):
 def agree(live, record):
     """Assert that live rows are those on record, and return how many were compared.
 
-    On a machine that computes as the recorder's did, which the canary tells, the same
-    seed gives the same scores, to 1e-4. On any other the mean of each variant lies
-    within four deviations of the recorded ones, pooled over the variants.
+    Both are indexed alike, the record is that of the live budget. On a machine that
+    computes as the recorder's did, which the canary tells, the same seed gives the same
+    scores, to 1e-4. On any other the mean of each variant lies within four deviations
+    of the recorded ones, pooled over the variants.
     """
-    if not len(record):
-        return 0
-    steps = record.index.get_level_values("steps").min()
-    record = record.loc[steps]
     both = live.index.intersection(record.index)
     if not len(both):
         return 0
@@ -284,10 +336,10 @@ def agree(live, record):
     levels = list(live.index.names[:-1])
     then = record[columns].loc[both].astype(float)
     now = live[columns].loc[both].astype(float)
-    same = record.canary.loc[both] == fingerprint.canary()
-    apart = (now - then).abs()[same.to_numpy()]
-    assert not (apart > 1e-4).any(axis=None), disagree(now, then)
-    others = ~same.to_numpy()
+    same = (record.canary.loc[both] == fingerprint.canary()).to_numpy()
+    close = np.isclose(now[same], then[same], rtol=0, atol=1e-4, equal_nan=True)
+    assert close.all(), disagree(now[same], then[same])
+    others = ~same
     if others.any():
         spread = record[columns].astype(float).groupby(level=levels).std()
         allowed = 4 * np.sqrt((spread**2).mean()) + 0.01
@@ -334,7 +386,7 @@ def best_rate(network, kind):
 
 def rates():
     """All that was tried: network, budget (short or long), lr, seed, validation."""
-    return pandas.read_csv(RECORDS / "rates.csv")
+    return pandas.read_csv(RECORDS / "rates.csv", float_precision="round_trip")
 
 
 # --- in words ---------------------------------------------------------------------

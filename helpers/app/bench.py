@@ -8,7 +8,8 @@ code than today's, by its fingerprint, is trained anew, and nothing else.
 
 First the learning rates are chosen (notebooks/rates.csv), on validation data and with
 seeds that no trial uses. Then come the seeds, all chapters' first, then the second ...
-Where five leave an interval wider than a claim's margin, there are ten.
+Where five leave an interval wider than a claim's margin, there are ten. `--check` only
+tells what would be trained anew.
 """
 
 import argparse
@@ -17,15 +18,18 @@ import itertools
 import json
 import os
 import platform
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 
 import joblib
 import pandas
 import torch
 
 from helpers import chapters, trials, verdicts
-from helpers.app.record import execute, trials_of
+from helpers.app.record import execute, mark, trials_of
 
 RATES = (8e-4, 2e-3, 5e-3, 1.25e-2, 3e-2)
 PILOTS = (0, 1)  # seeds
@@ -59,8 +63,8 @@ def add(chapter, row, claims):
     new = pandas.DataFrame([row])
     table = pandas.concat([table, new], ignore_index=True) if len(table) else new
     head = trials.origin(chapter) or made() | dict(claims={})
-    for slug, mark in claims.items():  # as they stood when the first row was trained
-        head["claims"].setdefault(slug, mark)
+    for slug, fixed in claims.items():  # as they stood when the first row was trained
+        head["claims"].setdefault(slug, fixed)
     table = table.sort_values(trials.KEYS)
     write(trials.RECORDS / f"{chapter}.csv", table, head)
 
@@ -93,7 +97,7 @@ def pilots(names, kind):
     at_rates = []
     for job, lr in itertools.product(jobs, RATES):
         at_rates.append(job | dict(lr=lr))
-    work(at_rates, have_rates, add_rate)
+    work(at_rates, have_rates, add_rate, rate_key)
     edges = []  # one step further where the best rate is the last one
     for job in jobs:
         best = trials.best_rate(job["variant"], kind)
@@ -101,7 +105,7 @@ def pilots(names, kind):
             edges.append(job | dict(lr=RATES[0] / 2.5))
         if best == RATES[-1]:
             edges.append(job | dict(lr=RATES[-1] * 2.5))
-    work(edges, have_rates, add_rate)
+    work(edges, have_rates, add_rate, rate_key)
 
 
 RATE_KEYS = ["network", "budget", "lr", "seed"]
@@ -131,6 +135,110 @@ def add_rate(job, row):
     os.replace(part, path)
 
 
+# --- fingerprints -----------------------------------------------------------------
+
+CHAOS = "~"  # stands for a number that the smallest nudge of the weights moves
+
+
+def marks(keys, nudge=0):
+    """What today's code computes for each (chapter, trial, variant): dicts of texts.
+
+    In processes of their own: what was drawn small must not be trained with later.
+    """
+    jobs = []
+    for chapter, trial, variant in keys:
+        job = dict(chapter=chapter, trial=trial, variant=variant)
+        jobs.append(job | dict(nudge=nudge))
+    with ProcessPoolExecutor(joblib.cpu_count(), get_context("spawn")) as pool:
+        return dict(zip(keys, pool.map(mark, jobs)))
+
+
+def variants(names):
+    """All (chapter, trial, variant) of some chapters."""
+    keys = []
+    for chapter in names:
+        for key, trial in trials_of(chapter).items():
+            for name in trial.variants:
+                keys.append((chapter, key, trials.text(name)))
+    return keys
+
+
+def noted(names):
+    """The fingerprints beside the tables: dicts of texts by chapter, trial, variant."""
+    found = {}
+    for chapter in names:
+        path = trials.RECORDS / f"{chapter}_code.csv"
+        if not path.is_file():
+            continue
+        table = pandas.read_csv(path, dtype=str, keep_default_na=False)
+        for row in table.to_dict("records"):
+            key = chapter, row.pop("trial"), row.pop("variant")
+            found[key] = {name: text for name, text in row.items() if text}
+    return found
+
+
+def changed(now, then):
+    """Which of `now` are not what `then` says, or not there: a list of keys."""
+    found = []
+    for key, row in now.items():
+        kept = then.get(key, {})
+        for name in row.keys() | kept.keys():
+            if kept.get(name) not in (CHAOS, row.get(name)):
+                found.append(key)
+                break
+    return found
+
+
+def settle(names):
+    """Drop the rows of other code; note the fingerprints of what will be trained."""
+    then, now = noted(names), marks(variants(names))
+    other = changed(now, then)
+    nudged = marks(other, nudge=1e-14)
+    for key in other:
+        print("new or changed:", " / ".join(key), flush=True)
+        for name, text in now[key].items():
+            if nudged[key].get(name) != text:
+                now[key][name] = CHAOS
+    for key in now.keys() - set(other):
+        now[key] = then[key]
+    for chapter in names:
+        belong = []
+        for row in trials.read(chapter).itertuples():
+            key = chapter, row.trial, row.variant
+            belong.append(key in now and key not in other)
+        drop(chapter, belong)
+        rows = []
+        for key, texts in now.items():
+            if key[0] == chapter:
+                rows.append(dict(trial=key[1], variant=key[2]) | texts)
+        path = trials.RECORDS / f"{chapter}_code.csv"
+        pandas.DataFrame(rows).to_csv(path, index=False)
+
+
+def settle_rates(names, kind):
+    """Drop the rows that were trained with another rate than would be taken now."""
+    for chapter in names:
+        of, belong = trials_of(chapter), []
+        for row in trials.read(chapter).itertuples():
+            trial = of[row.trial]
+            name = trial.named(row.variant)
+            long = trial.steps_of(name, row.steps) > trials.SHORT
+            if long == (kind == "long"):
+                lr = trial.settings_of(name, row.steps)["lr"]
+                belong.append(abs(lr - row.lr) < 1e-5)
+            else:
+                belong.append(True)
+        drop(chapter, belong)
+
+
+def drop(chapter, belong):
+    """Drop those rows of a chapter's table that do not `belong`."""
+    if not all(belong):
+        table = trials.read(chapter)[belong]
+        print(f"{chapter}: {belong.count(False)} rows are trained anew", flush=True)
+        write(trials.RECORDS / f"{chapter}.csv", table, trials.origin(chapter))
+
+
 # --- seeds ------------------------------------------------------------------------
 
 
@@ -146,7 +254,8 @@ def recordings(names, seeds, only=None):
                 trial.budgets, own, trial.variants
             ):
                 job = dict(chapter=chapter, trial=key, variant=trials.text(name))
-                kind = "short" if steps <= trials.SHORT else "long"
+                longest = max(steps, trial.steps_of(name, steps))
+                kind = "short" if longest <= trials.SHORT else "long"
                 jobs.append(job | dict(steps=steps, seed=seed, kind=kind))
     jobs.sort(key=lambda job: (job["seed"], job["steps"]))
     return jobs
@@ -190,44 +299,71 @@ def wide(names):
 # --- all of them ------------------------------------------------------------------
 
 
-def work(jobs, have, done, key=rate_key):
-    """Do the jobs that are not there yet; `done(job, row)` as each one finishes."""
+def work(jobs, have, done, key):
+    """Do the jobs that are not there yet; `done(job, row)` as each one finishes.
+
+    Returns whether all went well.
+    """
     there = have()
     jobs = [job for job in jobs if key(job) not in there]
-    start = time.time()
+    start, well = time.time(), True
     workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
     rows = workers(joblib.delayed(execute)(job) for job in jobs)
     for n, (job, row) in enumerate(rows, start=1):
-        done(job, row)
         left = (time.time() - start) / n * (len(jobs) - n) / 60
         what = f"{job['chapter']}, {job['trial']}, {job['variant']}"
         what += f", {job['steps']} steps, seed {job['seed']}"
+        if isinstance(row, str):
+            well, what = False, f"{what}: NOT RECORDED, {row}"
+        else:
+            done(job, row)
         print(f"{n} of {len(jobs)}, about {left:.0f} min left: {what}", flush=True)
+    return well
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("chapter", nargs="*", help="its number, such as 04")
     parser.add_argument("--rates", action="store_true", help="only choose the rates")
+    parser.add_argument("--check", action="store_true", help="only tell what changed")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names = []
-    for path in sorted(chapters.NOTEBOOKS.glob("*.ipynb")):
-        asked = arguments.chapter or [path.stem]
-        if path.stem[:2] in asked or path.stem in asked:
-            if chapters.source(path, "trial"):
-                names.append(path.stem)
+    everyone, names = with_trials(), []
+    for name in everyone:
+        asked = arguments.chapter or [name]
+        if name[:2] in asked or name in asked:
+            names.append(name)
     if not names:
         parser.error(f"no chapter {' '.join(arguments.chapter)} has a trial to record")
-    have = functools.partial(have_rows, names)
+    if arguments.check:
+        other = changed(marks(variants(names)), noted(names))
+        for key in other:
+            print("new or changed:", " / ".join(key))
+        sys.exit(bool(other))
+    if not arguments.rates:
+        settle(names)
+    have, well = functools.partial(have_rows, names), True
     for kind in ("short", "long"):  # the pages of today's live budgets come first
-        pilots(names, kind)
+        pilots(everyone, kind)  # a chapter may ask for a rate that another one chose
         if arguments.rates:
             continue
+        settle_rates(names, kind)
         jobs = recordings(names, SEEDS)
-        work([job for job in jobs if job["kind"] == kind], have, add_row, row_key)
+        jobs = [job for job in jobs if job["kind"] == kind]
+        well &= work(jobs, have, add_row, row_key)
         jobs = recordings(names, MORE, wide(names))
-        work([job for job in jobs if job["kind"] == kind], have, add_row, row_key)
+        jobs = [job for job in jobs if job["kind"] == kind]
+        well &= work(jobs, have, add_row, row_key)
+    sys.exit(not well)
+
+
+def with_trials():
+    """The chapters that have trials to record, in the order of the book."""
+    names = []
+    for path in sorted(chapters.NOTEBOOKS.glob("*.ipynb")):
+        if chapters.source(path, "trial"):
+            names.append(path.stem)
+    return names
 
 
 if __name__ == "__main__":

@@ -24,24 +24,46 @@ def drawn(draw, seed):
     return draw(seed)
 
 
-def execute(job):
-    """Do one job: the job, and its row of the table, rounded."""
+def variant(job):
+    """The trial of a job, and the name of the variant in it."""
     trial = trials_of(job["chapter"])[job["trial"]]
-    name = {trials.text(name): name for name in trial.variants}[job["variant"]]
+    return trial, trial.named(job["variant"])
+
+
+def mark(job):
+    """The fingerprint of a job's variant; `nudge` as in `Trial.marks`."""
+    trial, name = variant(job)
+    return trial.marks(name, job["nudge"])
+
+
+def execute(job):
+    """Do one job: the job, and its row of the table, rounded.
+
+    An error keeps no other job waiting: the row is then a text that tells it. A pilot
+    whose rate was too high for a finite loss has a row, and loses.
+    """
+    try:
+        return job, train(job)
+    except FloatingPointError as error:
+        return job, dict(validation=0) if "lr" in job else str(error)
+    except Exception as error:
+        return job, f"{type(error).__name__}: {error}"
+
+
+def train(job):
+    """Train and score one job: its row."""
+    trial, name = variant(job)
     sets = pictures(job["chapter"], job["trial"], name, job["seed"])
     changes = dict(lr=job["lr"]) if "lr" in job else {}
     run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
-    if (
-        trial.keep
-        and job["steps"] == max(trial.budgets)
-        and job["seed"] == trials.LIVE[0]
-    ):
+    last = job["steps"] == max(trial.budgets)
+    if trial.keep and last and job["seed"] == trials.LIVE[0]:
         keep(run.net, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
     found["canary"] = fingerprint.canary()
     for key, value in row.items():
         found[key] = round(float(value), 5)
-    return job, found
+    return found
 
 
 def keep(net, name):
