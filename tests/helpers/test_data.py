@@ -448,10 +448,26 @@ def test_volumes_that_cannot_be(name, value):
 def test_a_horse_is_large_and_differs_from_picture_to_picture():
     masks = data.camouflage(60).tensors[1]
     share = masks.mean((1, 2, 3))
-    assert 0.05 < share.min() and share.max() < 0.4
+    assert 0.4 < share.min() and share.max() < 0.6
     assert masks.flatten(1).unique(dim=0).shape[0] == 60
     biggest = [max(np.bincount(ndimage.label(m[0])[0].ravel())[1:]) for m in masks]
     assert (torch.tensor(biggest) > 0.8 * masks.sum((1, 2, 3))).all()
+
+
+def test_neither_area_nor_the_mean_colour_tells_the_horse():
+    """Not even whoever knows both colours: the rarer one is the ground's as often.
+
+    Of 300 coins 123 to 177 fall one way, but for one time in 500.
+    """
+    images, masks = data.camouflage(300).tensors
+    smaller, farther = 0, 0
+    for image, mask in zip(images, masks[:, 0] > 0, strict=True):
+        horse, around = image[:, mask].mean(1), image[:, ~mask].mean(1)
+        mean = image.mean((1, 2))
+        smaller += (mask.float().mean() < 0.5).item()
+        farther += ((horse - mean).norm() > (around - mean).norm()).item()
+    assert 123 <= smaller <= 177
+    assert 123 <= farther <= 177
 
 
 def test_brightness_does_not_give_the_horse_away():
