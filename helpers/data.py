@@ -96,21 +96,26 @@ def surfaces(
     split="train",
     textures=PHOTOGRAPHS + PROCEDURAL,
     defects=DEFECTS,
+    contrast=1.0,
 ):
     """Textured surfaces with defects, and the exact masks of the defects.
 
     Half of the textures are photographs (brick, gravel, grass), half are procedural
     (fabric, metal, stone). An image has 1.5 defects per 64 x 64 px on average, so that
-    one small image in five has none, and some 4 % of all pixels are defects.
+    one small image in five has none, and some 4 % of all pixels are defects. `contrast`
+    blends the defects into their ground: at 0.5 they stand out half as much, at 0 not
+    at all; nothing else of the pictures changes, their masks neither.
 
     Returns a TensorDataset of images (n, 3, size, size) and masks (n, 1, size, size),
-    float32. Raises ValueError for an unknown split, texture or defect, and for sizes
-    below 8.
+    float32. Raises ValueError for an unknown split, texture or defect, for sizes below
+    8 and for a contrast below 0.
     """
     _check("texture", textures, PHOTOGRAPHS + PROCEDURAL)
     _check("defect", defects, DEFECTS)
+    if not contrast >= 0:
+        raise ValueError(f"contrast is {contrast}; it must be 0 or more")
     rng = _generator(seed, split, n=n, size=size)
-    return _tensors(n, _any_surface, size, split, textures, defects, rng)
+    return _tensors(n, _any_surface, size, split, textures, defects, rng, contrast)
 
 
 def scene(seed=0, size=512):
@@ -259,14 +264,16 @@ def volumes(n, size=24, seed=0, split="train", noise=0.08):
 # --- surfaces ---------------------------------------------------------------------
 
 
-def _any_surface(size, split, textures, defects, rng):
-    return _surface((size, size), split, rng.choice(textures), defects, rng)
+def _any_surface(size, split, textures, defects, rng, contrast):
+    texture = rng.choice(textures)
+    return _surface((size, size), split, texture, defects, rng, contrast=contrast)
 
 
-def _surface(shape, split, texture, defects, rng, density=1.5):
+def _surface(shape, split, texture, defects, rng, density=1.5, contrast=1.0):
     """One coloured, lit, noisy surface (3, H, W) and its mask (1, H, W).
 
-    `density` is the mean number of defects in 64 x 64 pixels.
+    `density` is the mean number of defects in 64 x 64 pixels, `contrast` scales what
+    they add to the surface.
     """
     relief = _texture(texture, shape, split, rng)
     colour = rng.uniform(0.3, 0.7) + rng.uniform(-0.08, 0.08, (3, 1, 1))
@@ -275,7 +282,7 @@ def _surface(shape, split, texture, defects, rng, density=1.5):
     for _ in range(rng.poisson(density * shape[0] * shape[1] / 64**2)):
         cover, added = _defect(rng.choice(defects), rng)
         cover = _place(cover, shape, rng)
-        image += cover * added
+        image += cover * (contrast * added)
         mask |= cover > 0.5
     image *= _light(shape, rng)
     image += rng.normal(0, 0.02, image.shape)
