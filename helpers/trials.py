@@ -187,10 +187,11 @@ class Trial:
 
     def _small(self, name, nudge=0):
         """A variant trained in small: Run, row and pictures."""
-        own = self.variants[name]
-        small = copy.copy(self)
+        own = self.settings | self.variants[name]
         make = fingerprint.nudged(own["net"], nudge)
-        small.variants = {name: own | dict(net=make)}
+        small = copy.copy(self)
+        small.variants = {name: own | dict(net=make) | fingerprint.SETTINGS}
+        small.steps, small.tune = fingerprint.SETTINGS["steps"], False
         before = None
         if "after" in own:
             trial, earlier = own["after"]
@@ -198,8 +199,7 @@ class Trial:
         with data.first(fingerprint.PICTURES):
             sets = fingerprint.small_sets(self.draws(name)(0))
             with fingerprint.double_precision():
-                few = fingerprint.SETTINGS
-                run, row = small.one(name, 0, self.steps, sets, before, **few)
+                run, row = small.one(name, 0, small.steps, sets, before)
         return run, row, sets
 
     def recorded(self, steps=None):
