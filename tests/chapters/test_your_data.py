@@ -45,6 +45,53 @@ def test_quarters_make_the_picture_again():
     )
 
 
+def test_a_site_is_painted_from_its_defects():
+    tiles = chapter.site(4, seed=3)
+    assert tiles.tensors[0].shape == (16, 3, 96, 96)
+    images, masks = chapter.to_paint(tiles).tensors
+    marked = masks.flatten(1).any(1).tolist()
+    assert marked == sorted(marked, reverse=True) and len(images) == 16
+    for k in range(min(4, sum(tiles.tensors[1][::4].flatten(1).any(1)))):
+        assert any(torch.equal(images[k], tile) for tile in tiles.tensors[0][::4])
+
+
+def test_each_seed_paints_masks_of_its_own():
+    sets = chapter.painted(0, 5)(100)
+    wide = chapter.painted(0, 5, wide=True)(100)
+    assert [len(part) for part in sets] == [5, 40, 80]
+    for own, others in zip(sets, wide):
+        assert torch.equal(own.tensors[0], others.tensors[0])
+    exact = sets.train.tensors[1]
+    assert torch.equal(wide.train.tensors[1], chapter.one_off(exact)["wider"])
+    assert torch.equal(wide.test.tensors[1], sets.test.tensors[1])
+    again = chapter.painted(0, 5)(101)
+    assert not torch.equal(again.train.tensors[0], sets.train.tensors[0])
+
+
+def test_a_texture_is_left_out():
+    def read(texture, split, seed):
+        level = data.PHOTOGRAPHS.index(texture) + 10 * seed
+        images = torch.full((6, 3, 8, 8), float(level))
+        return torch.utils.data.TensorDataset(images, torch.ones(6, 1, 8, 8))
+
+    three = data.PHOTOGRAPHS
+    without = chapter.all_but("gravel", three, read)(2)
+    both = chapter.all_but(None, three, read)(2)
+    assert set(without.train.tensors[0].unique().tolist()) == {20, 22}
+    assert set(without.validation.tensors[0].unique().tolist()) == {20, 22}
+    assert set(both.train.tensors[0].unique().tolist()) == {20, 21, 22}
+    assert len(both.train) == len(without.train) == 12
+    assert set(both.test) == set(without.test) == set(three)
+
+
+def test_a_category_is_drawn_anew_for_each_seed():
+    first = chapter.category("grass", "validation", 100)
+    other = chapter.category("grass", "validation", 101)
+    assert len(first) == len(other) == 25
+    assert first.tensors[1].flatten(1).any(1).sum() == 24
+    assert not torch.equal(first.tensors[0], other.tensors[0])
+
+
 @pytest.mark.parametrize("n", [3, 4, 9, 10, 25])
 @pytest.mark.parametrize("seed", range(5))
 def test_no_object_is_in_two_splits(n, seed):
