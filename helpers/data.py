@@ -28,6 +28,7 @@ SPLITS = {
     "validation": slice(256, 384),
     "test": slice(384, 512),
 }
+LIMIT = dict(most=math.inf, fill=False)  # how many pictures are drawn: see `first`
 PATCH = 72  # side of the square in which one defect is drawn, in pixels
 
 
@@ -68,18 +69,19 @@ def kinds_of_defects(seed=0):
 
 
 @contextmanager
-def first(most):
+def first(most, fill=False):
     """Within this block draw no more than the first `most` pictures of any set.
 
-    They are those that the whole set begins with. For checks that must be quick.
+    They are those that the whole set begins with. With `fill` they are repeated until
+    there are as many as were asked for. For checks that must be quick.
     """
-    before = _tensors.most
-    _tensors.most = most
+    before = LIMIT.copy()
+    LIMIT.update(most=most, fill=fill)
     forget()
     try:
         yield
     finally:
-        _tensors.most = before
+        LIMIT.update(before)
         forget()
 
 
@@ -180,11 +182,13 @@ def textures(n, size=96, seed=0, split="train"):
     rng = _generator(seed, split, n=n, size=size)
     classes = rng.integers(len(PHOTOGRAPHS), size=(n, 1, 1, 1))
     images = []
-    classes = classes[: _tensors.most]
     for k in classes.flat:
+        if len(images) == LIMIT["most"]:
+            break
         relief = _texture(PHOTOGRAPHS[k], (size, size), split, rng)
-        images.append(_lit(relief, rng))
-    return TensorDataset(torch.from_numpy(np.stack(images)), torch.from_numpy(classes))
+        images.append(torch.from_numpy(_lit(relief, rng)))
+    classes = torch.from_numpy(classes[: len(images)])
+    return _filled(n, torch.stack(images), classes)
 
 
 def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
@@ -650,11 +654,16 @@ def _standard(a):
 def _tensors(n, make, *arguments):
     """A TensorDataset of n pairs of image and mask, each from `make(*arguments)`."""
     images, masks = [], []
-    for _ in range(min(n, _tensors.most or n)):
+    for _ in range(min(n, LIMIT["most"])):
         image, mask = make(*arguments)
         images.append(torch.from_numpy(image))
         masks.append(torch.from_numpy(mask))
-    return TensorDataset(torch.stack(images), torch.stack(masks))
+    return _filled(n, torch.stack(images), torch.stack(masks))
 
 
-_tensors.most = None  # see `first`
+def _filled(n, images, masks):
+    """A TensorDataset; of n pictures, by repetition, where `first` asked for that."""
+    if LIMIT["fill"] and len(images) < n:
+        again = torch.arange(n) % len(images)
+        images, masks = images[again], masks[again]
+    return TensorDataset(images, masks)

@@ -196,10 +196,10 @@ class Trial:
         if "after" in own:
             trial, earlier = own["after"]
             before = trial._small(earlier)[0].net
-        with data.first(fingerprint.PICTURES):
+        with data.first(fingerprint.PICTURES, fill=True):
             sets = fingerprint.small_sets(self.draws(name)(0))
-            with fingerprint.double_precision():
-                run, row = small.one(name, 0, small.steps, sets, before)
+        with data.first(fingerprint.PICTURES), fingerprint.double_precision():
+            run, row = small.one(name, 0, small.steps, sets, before)
         return run, row, sets
 
     def recorded(self, steps=None):
