@@ -72,7 +72,7 @@ def kinds_of_defects(seed=0):
 def first(most, fill=False):
     """Within this block draw no more than the first `most` pictures of any set.
 
-    They are those that the whole set begins with. With `fill` they are repeated until
+    They are those that the whole set begins with. With `fill` each is repeated, so that
     there are as many as were asked for. For checks that must be quick.
     """
     before = LIMIT.copy()
@@ -664,6 +664,6 @@ def _tensors(n, make, *arguments):
 def _filled(n, images, masks):
     """A TensorDataset; of n pictures, by repetition, where `first` asked for that."""
     if LIMIT["fill"] and len(images) < n:
-        again = torch.arange(n) % len(images)
+        again = torch.arange(n) * len(images) // n
         images, masks = images[again], masks[again]
     return TensorDataset(images, masks)

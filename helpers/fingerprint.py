@@ -48,7 +48,7 @@ def canary():
 
 
 def small_sets(sets):
-    """The first pictures of each of the `data.Sets`, in double precision.
+    """A few pictures of each of the `data.Sets`, in double precision.
 
     In the place of one data set there may be a dict of them.
     """
@@ -62,11 +62,12 @@ def small_sets(sets):
 
 
 def small(dataset):
-    """The first pictures of a TensorDataset, in double precision."""
+    """A few pictures from all over a TensorDataset, in double precision."""
     images, masks = dataset.tensors
+    few = torch.linspace(0, len(images) - 1, min(PICTURES, len(images))).long()
     if masks.is_floating_point():
         masks = masks.double()
-    return TensorDataset(images[:PICTURES].double(), masks[:PICTURES])
+    return TensorDataset(images[few].double(), masks[few])
 
 
 def nudged(make, nudge):

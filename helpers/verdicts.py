@@ -14,6 +14,7 @@ import tomllib
 from typing import NamedTuple
 
 import numpy as np
+import pandas
 from scipy import stats
 
 from helpers import page, trials
@@ -43,7 +44,7 @@ def interval(values, share=0.95):
         raise ValueError(f"{len(values)} values have no spread; an interval needs 2")
     error = values.std(ddof=1) / np.sqrt(len(values))
     reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * error
-    return values.mean() - reach, values.mean() + reach
+    return float(values.mean() - reach), float(values.mean() + reach)
 
 
 def judge(better, worse, margin=MARGIN):
@@ -169,10 +170,15 @@ def gains(part, results, steps):
 
 
 def judged(part, results):
-    """A part of a claim at every budget: its word, and a line for each budget."""
+    """A part of a claim: its word, and a line for each budget with three seeds or more.
+
+    A line is a dict: steps, word, mean, low, high, n, p (of the paired t-test), margin,
+    label and text. "undecided" where nothing is known yet.
+    """
     margin = part.get("margin", MARGIN)
     judgements, all_gains, lines = {}, {}, []
-    for steps in sorted(set(results.index.get_level_values("steps"))):
+    budgets = results.index.get_level_values("steps") if len(results) else []
+    for steps in sorted(set(budgets)):
         found = gains(part, results, steps)
         if found is None or len(found[0]) < 3:
             continue
@@ -181,12 +187,11 @@ def judged(part, results):
         if not_learned(part, results, steps, better, worse):
             verdict = verdict._replace(word="not learned at this budget")
         judgements[steps], all_gains[steps] = verdict, gain
-        told = line(verdict, better, worse)
-        drawn = dict(mean=verdict.mean, low=verdict.low, high=verdict.high)
-        lines.append(drawn | dict(label=f"{steps:,} steps", margin=margin, text=told))
-    if not judgements:
-        raise ValueError(f"no table has scores of {part['better']} and {rival(part)}")
-    return over_time(judgements, all_gains), lines
+        row = verdict._asdict() | dict(steps=steps, margin=margin)
+        row["p"] = stats.ttest_1samp(gain, 0).pvalue if gain.std() else 1.0
+        row["label"] = f"{steps:,} steps"
+        lines.append(row | dict(text=line(verdict, better, worse)))
+    return over_time(judgements, all_gains) if judgements else "undecided", lines
 
 
 def too_wide(part, results, steps, seeds):
@@ -240,6 +245,8 @@ def decide(slug, *of, more=""):
                 row["label"] = f"{when}, {row['label']}"
             lines.append(row)
     word = only_when(words) if len(words) > 1 else word
+    if not lines:
+        more = f"Not recorded yet: make bench. {more}"
     part = parts(claim)[0]
     arms = f"{arm(part['better'])} against {rival(part)}"
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
@@ -256,3 +263,20 @@ def rival(part):
 def arm(names):
     """An arm's name as text."""
     return trials.text(tuple(names) if isinstance(names, list) else names)
+
+
+def on_record(tried):
+    """Every claim at every budget on record: a DataFrame, a row for each.
+
+    `tried` holds the trials of each chapter: a dict of dicts. Columns: slug, claim (its
+    slug and the condition), steps, word, mean, low, high, n, p (of the t-test).
+    """
+    rows = []
+    for slug, claim in claims().items():
+        for part in parts(claim):
+            results = tried[claim["chapter"]][part["trial"]].recorded()
+            name = ": ".join(filter(None, [slug, part.get("when")]))
+            for row in judged(part, results)[1]:
+                rows.append(dict(slug=slug, claim=name) | row)
+    columns = ["slug", "claim", "steps", "word", "mean", "low", "high", "n", "p"]
+    return pandas.DataFrame(rows, columns=columns)

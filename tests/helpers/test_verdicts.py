@@ -1,0 +1,252 @@
+"""The rule of all verdicts, what time does to them, and the claims they speak of."""
+
+import numpy as np
+import pandas
+import pytest
+from scipy import stats
+
+from helpers import chapters, page, trials, verdicts
+from helpers.verdicts import judge, only_when, over_time
+
+EQUAL, UNSURE, FAILS = "equal within 0.03", "undecided", "does not hold here"
+
+
+# --- the rule ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gain, forth, back",
+    [
+        ([0.10, 0.11, 0.12, 0.10, 0.11], "holds", FAILS),
+        ([0.01, -0.01, 0.00, 0.01, -0.01], EQUAL, EQUAL),
+        ([0.20, -0.20, 0.10, -0.10, 0.05], UNSURE, UNSURE),
+        ([0.04, 0.05, 0.03, -0.02, 0.01], UNSURE, UNSURE),  # not 0, and not small
+        ([0, 0, 0, 0, 0], EQUAL, EQUAL),
+        ([0.01, 0.012, 0.011, 0.01, 0.012], "holds", FAILS),  # sure, and small
+    ],
+)
+def test_judge(gain, forth, back):
+    base = np.array([0.5, 0.9, 0.4, 0.1, 0.6])  # the pairs count, not the scores
+    assert judge(base + gain, base).word == forth
+    assert judge(base, base + gain).word == back
+    assert judge(base + gain, base).small == (max(gain) < 0.02)
+
+
+def test_judge_is_the_t_test_and_two_one_sided_tests():
+    random, words = np.random.default_rng(0), set()
+    for _ in range(400):
+        n = random.integers(3, 11)
+        worse = random.normal(0.5, 0.1, n)
+        gain = random.normal(random.choice([-0.06, -0.02, 0, 0.02, 0.06]), 0.03, n)
+        found = judge(worse + gain, worse, 0.03)
+        test = stats.ttest_rel(worse + gain, worse)
+        above = stats.ttest_1samp(gain, -0.03, alternative="greater").pvalue < 0.05
+        below = stats.ttest_1samp(gain, 0.03, alternative="less").pvalue < 0.05
+        assert found.small == (above and below)
+        if test.pvalue < 0.05:
+            assert found.word == ("holds" if gain.mean() > 0 else FAILS)
+        else:
+            assert found.word == (EQUAL if found.small else UNSURE)
+        assert found[1:4] == pytest.approx((gain.mean(), *test.confidence_interval()))
+        words.add(found.word)
+    assert len(words) == 4
+
+
+def test_the_margin_says_what_is_equal():
+    gain, none = np.array([0.01, -0.01, 0.00, 0.01, -0.01]), np.zeros(5)
+    assert judge(gain, none, 0.005).word == UNSURE
+    assert judge(gain, none, 0.02).word == "equal within 0.02"
+
+
+def test_an_interval_needs_two_values():
+    with pytest.raises(ValueError, match="1 values have no spread"):
+        judge([0.7], [0.5])
+
+
+def test_a_network_is_compared_with_a_constant_answer():
+    assert verdicts.learned([0.5, 0.6, 0.55], 0.04)
+    assert not verdicts.learned([0.05, 0.03, 0.045], 0.04)
+
+
+# --- budgets and conditions -------------------------------------------------------
+
+SEEDS = [100, 101, 102, 103, 104]
+GAINS = dict(
+    large=[0.10, 0.11, 0.12, 0.10, 0.11],
+    none=[0.01, -0.01, 0.00, 0.01, -0.01],
+    unsure=[0.20, -0.20, 0.10, -0.10, 0.05],
+    less=[-0.10, -0.11, -0.12, -0.10, -0.11],
+    small=[0.015, 0.02, 0.018, 0.017, 0.02],
+    nearly=[0.013, 0.001, 0.03, 0.015, -0.001],  # "equal", and hardly less than small
+)
+
+
+@pytest.mark.parametrize(
+    "first, last, expected",
+    [
+        ("large", "large", "holds"),
+        ("large", "none", "gone by 1000 steps"),
+        ("large", "less", "gone by 1000 steps"),
+        ("large", "unsure", "undecided at 1000 steps"),
+        ("none", "large", "appears by 1000 steps"),
+        ("less", "large", "appears by 1000 steps"),
+        ("unsure", "large", "holds"),
+        ("none", "less", FAILS),
+        ("small", "nearly", EQUAL),  # no longer sure, but surely fallen it is not
+    ],
+)
+def test_over_time(first, last, expected):
+    judgements, gains = {}, {}
+    for steps, name in ((250, first), (1000, last)):
+        gains[steps] = pandas.Series(GAINS[name], SEEDS)
+        judgements[steps] = judge(gains[steps], 0 * gains[steps])
+    assert over_time(judgements, gains) == expected
+    assert over_time({250: judgements[250]}, gains) == judgements[250].word
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (("holds", "holds", "appears by 1000 steps"), "holds"),
+        (("holds", UNSURE, FAILS), "holds only when a"),
+        (("holds", UNSURE, "holds"), "holds only when a or c"),
+        ((FAILS, FAILS, FAILS), FAILS),
+        ((EQUAL, EQUAL, EQUAL), EQUAL),
+        ((EQUAL, FAILS, "gone by 1000 steps"), FAILS),
+        ((FAILS, UNSURE, FAILS), "undecided"),
+    ],
+)
+def test_only_when(words, expected):
+    found = only_when(dict(zip("abc", words)))
+    assert found == expected
+    assert any(found.startswith(known) for known in page.WORDS)
+
+
+def test_only_when_says_once_what_conditions_share():
+    words = {"n is 10": "holds", "n is 30": UNSURE, "n is 99": "holds"}
+    assert only_when(words) == "holds only when n is 10 or 99"
+    words = {"the step is A to B": "holds", "it is C": "holds", "no": UNSURE}
+    assert only_when(words) == "holds only when the step is A to B or it is C"
+
+
+# --- from a table to a box --------------------------------------------------------
+
+
+def table(**scores):
+    """Results of arms at 250 and 1,000 steps: (name, steps) to the scores' gain."""
+    rows = []
+    for seed, base in zip(SEEDS, [0.5, 0.6, 0.4, 0.55, 0.45]):
+        for steps in (250, 1000):
+            for arm, gains in scores.items():
+                gain = GAINS[gains[steps == 1000]][seed - 100]
+                row = dict(steps=steps, variant=arm, seed=seed, iou=base + gain)
+                rows.append(row | dict(cost=1 - base - gain, constant=0.04))
+    return pandas.DataFrame(rows).set_index(["steps", "variant", "seed"])
+
+
+class Recorded:
+    """Stands for a trial whose results are known."""
+
+    name = "00_segmentation/a"
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def results(self):
+        """What a trial tells."""
+        return self.rows
+
+
+CLAIM = dict(chapter="00_segmentation", claim="A beats B.", trial="a", better="A")
+CLAIM |= dict(worse="B", source="The paper, section 1")
+
+
+def decided(monkeypatch, rows, **changes):
+    """The word, and the arguments of the box."""
+    shown = []
+    monkeypatch.setattr(verdicts, "claims", lambda: dict(slug=CLAIM | changes))
+    monkeypatch.setattr(page, "verdict", lambda *a, **facts: shown.append((*a, facts)))
+    return verdicts.decide("slug", Recorded(rows), more="More."), shown[0]
+
+
+def test_decide_judges_every_budget(monkeypatch):
+    rows = table(A=("large", "none"), B=("none", "none"))
+    word, box = decided(monkeypatch, rows)
+    assert word == box[2] == "gone by 1000 steps"
+    assert [line["label"] for line in box[4]] == ["250 steps", "1,000 steps"]
+    text = "0.61 ± 0.07 against 0.50 ± 0.08: +0.108 (+0.088 to +0.128), n = 5"
+    assert box[4][0]["text"] == text
+    assert box[3] == "Test IoU, A against B; 95 % intervals. More."
+    assert box[5]["claimed"] == "The paper, section 1"
+    assert decided(monkeypatch, rows, score="cost", lower=True)[0] == word
+    assert decided(monkeypatch, rows, score="cost")[0] != word
+
+
+def test_decide_makes_one_word_of_the_parts(monkeypatch):
+    rows = table(A=("large", "large"), B=("none", "none"), C=("unsure", "unsure"))
+    parts = [dict(when="it is B", worse="B"), dict(when="it is C", worse="C")]
+    word, box = decided(monkeypatch, rows, parts=parts)
+    assert word == "holds only when it is B"
+    assert [line["label"] for line in box[4]] == [
+        "it is B, 250 steps", "it is B, 1,000 steps",
+        "it is C, 250 steps", "it is C, 1,000 steps",
+    ]  # fmt: skip
+
+
+def test_nothing_is_said_of_networks_that_have_not_learned(monkeypatch):
+    rows = table(A=("large", "large"), B=("none", "none"))
+    rows["constant"] = 0.9
+    assert decided(monkeypatch, rows)[0] == "not learned at this budget"
+
+
+def test_the_width_alone_asks_for_more_seeds():
+    part = dict(better="A", worse="B")
+    for gain, expected in (("unsure", True), ("large", False), ("none", False)):
+        rows = table(A=(gain, gain), B=("none", "none"))
+        assert verdicts.too_wide(part, rows, 250, SEEDS) == expected
+    assert not verdicts.too_wide(part, rows.drop(index=104, level="seed"), 250, SEEDS)
+
+
+# --- the claims of the book -------------------------------------------------------
+
+
+def test_what_is_fixed_are_the_arms_and_not_the_prose(monkeypatch):
+    def fixed(**changes):
+        monkeypatch.setattr(verdicts, "claims", lambda: dict(slug=CLAIM | changes))
+        return verdicts.fixed("slug")
+
+    was = fixed()
+    assert fixed(claim="B is worse than A.", source="Another", trained="Long") == was
+    for change in (
+        dict(better="C"), dict(worse="C"), dict(trial="b"), dict(score="dice"),
+        dict(margin=0.05), dict(lower=True), dict(parts=[dict(worse="C"), dict()]),
+    ):  # fmt: skip
+        assert fixed(**change) != was
+
+
+@pytest.fixture(scope="module")
+def tried():
+    """The trials of every chapter that has some."""
+    found = {}
+    for path in sorted(chapters.NOTEBOOKS.glob("*.ipynb")):
+        if chapters.source(path, "trial"):
+            found[path.stem] = chapters.trials(path.stem)
+    return found
+
+
+@pytest.mark.parametrize("slug", verdicts.claims())
+def test_a_claim_names_arms_that_there_are(slug, tried):
+    claim = verdicts.claims()[slug]
+    assert claim["claim"] and claim["source"]
+    for part in verdicts.parts(claim):
+        trial = tried[claim["chapter"]][part["trial"]]
+        names = [trials.text(name) for name in trial.variants]
+        assert verdicts.arm(part["better"]) in names
+        assert verdicts.arm(part.get("worse", part["better"])) in names
+        assert "worse" in part or "against" in part
+
+
+def test_no_claim_changed_after_its_rows_were_trained():
+    for path in chapters.NOTEBOOKS.glob("*.ipynb"):
+        for slug, mark in trials.origin(path.stem).get("claims", {}).items():
+            assert verdicts.fixed(slug) == mark, f"{slug} is not what was said before"
