@@ -61,7 +61,7 @@ class Trial:
     of `training.fit`, `sets`, `evaluate`, and
 
     - `net`: a function of the share of foreground that makes a fresh network; it is
-      called after the seed is set. Where it takes no argument, it gets none;
+      called after the seed is set. Where it needs no argument, it gets none;
     - `after`: a (trial, variant) that is trained first, with the same seed and, where
       that trial has it too, the same budget; `net` is then called with the network
       that came out.
@@ -275,8 +275,11 @@ def start(net, sets, before=None):
     """Make the network of a variant: of `before`, of the share, or of nothing."""
     if before is not None:
         return net(before)
-    wants = inspect.signature(net).parameters
-    return net(sets.share) if wants else net()
+    parameters = list(inspect.signature(net).parameters.values())
+    for first in parameters[:1]:
+        if first.name == "share" or first.default is first.empty:
+            return net(sets.share)
+    return net()
 
 
 def text(name):
@@ -386,7 +389,7 @@ def best_rate(network, kind):
 
 def rates():
     """All that was tried: network, budget (short or long), lr, seed, validation."""
-    return pandas.read_csv(RECORDS / "rates.csv", float_precision="round_trip")
+    return pandas.read_csv(RECORDS / "rates.csv")
 
 
 # --- in words ---------------------------------------------------------------------
