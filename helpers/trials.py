@@ -212,6 +212,8 @@ class Trial:
         names = {text(name): name for name in self.variants}
         rows = read(chapter)
         rows = rows[(rows.trial == own) & rows.variant.isin(list(names))]
+        if not len(rows):
+            return pandas.DataFrame(columns=["canary"])
         rows = rows.dropna(axis="columns", how="all")
         place = rows.variant.map({name: k for k, name in enumerate(names)})
         rows = rows.assign(place=place).sort_values(["steps", "place", "seed"])
@@ -222,8 +224,6 @@ class Trial:
             name = names[variant]
             name = name if isinstance(name, tuple) else (name,)
             keys.append((steps_of, *name, seed))
-        if not keys:
-            return pandas.DataFrame(columns=["canary"])
         levels = ["steps", *self.levels, "seed"]
         rows.index = pandas.MultiIndex.from_tuples(keys, names=levels)
         rows = rows.drop(columns=[*KEYS, "place"])

@@ -90,10 +90,10 @@ def over_time(judgements, gains):
     change = interval(gains[last][shared] - gains[first][shared])
     not_so = "equal", "does not hold"
     if before == "holds" and word.startswith(not_so) and change[1] < 0:
-        return f"gone by {last} steps"
+        return f"gone by {last:,} steps"
     if word == "holds" and before.startswith(not_so) and change[0] > 0:
-        return f"appears by {last} steps"
-    return f"undecided at {last} steps" if word == "undecided" else word
+        return f"appears by {last:,} steps"
+    return f"undecided at {last:,} steps" if word == "undecided" else word
 
 
 def only_when(words):

@@ -16,9 +16,8 @@ def digits(make=small_net, nudge=0, loss=training.bce_dice):
     with fingerprint.double_precision():
         torch.manual_seed(0)
         net = fingerprint.nudged(make, nudge)()
-        run = training.fit(
-            net, sets.train, sets.validation, steps=5, batch=2, every=1, loss=loss
-        )
+        settings = fingerprint.SETTINGS | dict(every=1, loss=loss)
+        run = training.fit(net, sets.train, sets.validation, **settings)
     return fingerprint.digits(run, dict(score=1 / 3), (1, 3, 16, 16))
 
 
@@ -58,10 +57,36 @@ def test_double_precision_ends_with_its_block():
     assert torch.zeros(1).dtype == torch.float32
 
 
-def test_small_sets_are_the_first_pictures_in_double():
-    drawn = data.draw(data.mosaics, (20, 20, 20), size=32)
-    small = fingerprint.small_sets(drawn)
-    images, labels = small.test.tensors
+def test_small_sets_are_a_few_pictures_from_all_over_in_double():
+    drawn = data.draw(data.mosaics, (20, 20, 4), size=32)
+    small = fingerprint.small_sets(drawn._replace(test=dict(a=drawn.test)))
+    images, labels = small.train.tensors
     assert len(images) == fingerprint.PICTURES and images.dtype == torch.float64
     assert labels.dtype == torch.int64
-    assert images.float().equal(drawn.test.tensors[0][: len(images)])
+    assert images[-1].float().equal(drawn.train.tensors[0][-1])
+    assert images[0].float().equal(drawn.train.tensors[0][0])
+    assert len(small.test["a"]) == 4
+
+
+@pytest.mark.parametrize(
+    "make", [data.surfaces, data.textures, data.spots, data.mosaics, data.camouflage]
+)
+def test_few_pictures_are_those_that_the_set_begins_with(make):
+    whole = make(8, size=64, seed=3).tensors
+    with data.first(3):
+        few = make(8, size=64, seed=3).tensors
+        with data.first(3, fill=True):
+            filled = make(8, size=64, seed=3).tensors
+        assert len(make(2, size=64).tensors[0]) == 2
+    for axis in (0, 1):  # images, masks
+        assert few[axis].equal(whole[axis][:3])
+        assert filled[axis].equal(whole[axis][[0, 0, 0, 1, 1, 1, 2, 2]])
+    assert make(8, size=64, seed=3).tensors[0].equal(whole[0])
+
+
+def test_the_canary_is_the_same_each_time_and_nine_digits():
+    once = fingerprint.canary()
+    fingerprint.canary.cache_clear()
+    torch.manual_seed(3)
+    assert fingerprint.canary() == once and 0 < float(once) < 1
+    assert len(once.replace(".", "").lstrip("0")) >= 8

@@ -1,5 +1,7 @@
 """The scores, by hand; against other libraries: test_metrics_outside.py."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -14,6 +16,7 @@ from helpers.metrics import (
     dice,
     iou,
     iou_at_half,
+    iou_by_pictures,
     mean_iou,
     scores,
 )
@@ -83,6 +86,25 @@ def test_masks_of_different_shapes_are_not_broadcast(metric, other):
         metric(LEFT, other)
 
 
+def test_the_choice_of_pictures_moves_the_pooled_iou():
+    """Against all draws of two pictures with replacement, which are four."""
+    found, masks = torch.cat([LEFT, FULL]), torch.cat([TOP, FULL])
+    values = torch.tensor([2 / 6, 10 / 14, 10 / 14, 1])
+    expected = values.std(correction=0).item()
+    assert iou_by_pictures(found, masks, draws=5000) == pytest.approx(
+        expected, abs=0.01
+    )
+    assert iou_by_pictures(found, masks) == iou_by_pictures(found, masks)
+    assert iou_by_pictures(found, found) == 0
+    more = found.repeat(16, 1, 1, 1), masks.repeat(16, 1, 1, 1)
+    assert iou_by_pictures(*more) == pytest.approx(expected / 4, rel=0.25)
+
+
+def test_empty_sets_of_pictures_are_no_error_of_the_bootstrap():
+    found, masks = torch.cat([NONE, LEFT]), torch.cat([NONE, LEFT])
+    assert iou_by_pictures(found, masks) == 0
+
+
 # --- boundary f1 ------------------------------------------------------------------
 
 
@@ -94,13 +116,13 @@ def square(top, left, side=5, size=20):
 
 def test_boundary_f1_of_empty_and_full():
     empty, full, one = torch.zeros(1, 1, 20, 20), torch.ones(1, 1, 20, 20), square(5, 5)
-    assert boundary_f1(empty, empty) == 1
+    assert math.isnan(boundary_f1(empty, empty))  # no skill shows, and no lack of it
     assert boundary_f1(full, full) == 1
     assert boundary_f1(one, one, tolerance=0) == 1
     for other in (full, one):
         assert boundary_f1(empty, other) == boundary_f1(other, empty) == 0
     mean = boundary_f1(torch.cat([one, empty, empty]), torch.cat([one, empty, one]))
-    assert mean == pytest.approx(2 / 3)
+    assert mean == pytest.approx(1 / 2)
 
 
 def test_boundary_f1_tolerance():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data
 from nbclient import NotebookClient
@@ -21,7 +22,7 @@ CELLS = dict(
     "from helpers import page",
     verdict="page.verdict('skips', 'a < b & \"c\"', 'holds', '0.70 ± 0.01 > 0.60')",
     when="page.verdict('when', 'claim', 'holds only when <x> is large', 'numbers')",
-    none="page.verdict('none', 'claim', 'no difference seen here', 'numbers')",
+    none="page.verdict('none', 'claim', 'equal within 0.03', 'numbers')",
     fails="page.verdict('fails', 'claim', 'does not hold here', 'numbers')",
     hidden="page.glue('hidden', 0.5)",
     shown="page.glue('shown', HTML('<b>x</b>'), show=True)",
@@ -97,6 +98,31 @@ def test_each_word_has_its_sign_and_class(outputs, name, kind, sign):
 def test_the_book_has_a_style_for_each_word():
     rules = (ROOT / "book/_static/book.css").read_text(encoding="utf-8")
     assert all(f".verdict-{kind}" in rules for _, kind in page.WORDS.values())
+
+
+LINES = [
+    dict(low=0.1, high=0.3, mean=0.2, margin=0.03, label="250 steps", text="a < b"),
+    dict(low=-0.4, high=0.2, mean=-0.1, margin=0.03, label="1,000 steps", text="n = 5"),
+]
+
+
+def test_the_intervals_of_all_budgets_share_an_axis(monkeypatch):
+    shown = []
+    monkeypatch.setattr(page, "glue", lambda name, value, show: shown.append(value))
+    facts = dict(claimed="U-Net, section 1", trained="")
+    page.verdict("slug", "claim", "gone by 1,000 steps", "numbers", LINES, **facts)
+    box = BeautifulSoup(shown[0].data, "html.parser")
+    rows = box.select(".budgets .budget")
+    told = [row.select_one(".budget-label").text for row in rows]
+    assert told == ["250 steps", "1,000 steps"]
+    assert rows[0].select_one(".budget-text").text == "a < b"
+    assert rows[0].select_one(".strip-interval")["d"] == "M100.0 8.0H140.0"
+    assert rows[1].select_one(".strip-interval")["d"] == "M0.0 8.0H120.0"
+    assert rows[0].svg.circle["cx"] == "120.0" and rows[1].svg.circle["cx"] == "60.0"
+    assert rows[0].rect["x"] == "74.0" and rows[0].rect["width"] == "12.0"
+    assert "U-Net, section 1" in box.text and "Trained" not in box.text
+    page.verdict("slug", "claim", "holds", "numbers")
+    assert "budget" not in shown[1].data
 
 
 @pytest.mark.parametrize("word", ["", "true", "Holds", "it holds"])

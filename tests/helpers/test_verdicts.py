@@ -85,11 +85,11 @@ GAINS = dict(
     "first, last, expected",
     [
         ("large", "large", "holds"),
-        ("large", "none", "gone by 1000 steps"),
-        ("large", "less", "gone by 1000 steps"),
-        ("large", "unsure", "undecided at 1000 steps"),
-        ("none", "large", "appears by 1000 steps"),
-        ("less", "large", "appears by 1000 steps"),
+        ("large", "none", "gone by 1,000 steps"),
+        ("large", "less", "gone by 1,000 steps"),
+        ("large", "unsure", "undecided at 1,000 steps"),
+        ("none", "large", "appears by 1,000 steps"),
+        ("less", "large", "appears by 1,000 steps"),
         ("unsure", "large", "holds"),
         ("none", "less", FAILS),
         ("small", "nearly", EQUAL),  # no longer sure, but surely fallen it is not
@@ -107,12 +107,12 @@ def test_over_time(first, last, expected):
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (("holds", "holds", "appears by 1000 steps"), "holds"),
+        (("holds", "holds", "appears by 1,000 steps"), "holds"),
         (("holds", UNSURE, FAILS), "holds only when a"),
         (("holds", UNSURE, "holds"), "holds only when a or c"),
         ((FAILS, FAILS, FAILS), FAILS),
         ((EQUAL, EQUAL, EQUAL), EQUAL),
-        ((EQUAL, FAILS, "gone by 1000 steps"), FAILS),
+        ((EQUAL, FAILS, "gone by 1,000 steps"), FAILS),
         ((FAILS, UNSURE, FAILS), "undecided"),
     ],
 )
@@ -172,7 +172,7 @@ def decided(monkeypatch, rows, **changes):
 def test_decide_judges_every_budget(monkeypatch):
     rows = table(A=("large", "none"), B=("none", "none"))
     word, box = decided(monkeypatch, rows)
-    assert word == box[2] == "gone by 1000 steps"
+    assert word == box[2] == "gone by 1,000 steps"
     assert [line["label"] for line in box[4]] == ["250 steps", "1,000 steps"]
     text = "0.61 ± 0.07 against 0.50 ± 0.08: +0.108 (+0.088 to +0.128), n = 5"
     assert box[4][0]["text"] == text

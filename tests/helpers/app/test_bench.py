@@ -1,104 +1,259 @@
-"""`make bench`: the table is its own state, and belongs to what the code computes."""
+"""`make bench`: the tables are its state, and belong to what the code computes."""
 
-import pandas
+from importlib.metadata import version
+
 import pytest
+import torch
 
-from helpers import chapters
-from helpers.app import bench
-
-lineage = chapters.load("08_lineage")
+from helpers import trials, verdicts
+from helpers.app import bench, record
+from tests.helpers.toys import sets, small
 
 
 @pytest.fixture
-def small_bench(tmp_path, monkeypatch):
-    """The bench with one task of two networks, and runs that cost nothing."""
-    task = lineage.RARE._replace(networks=dict(a=None, b=None), steps=10)
-    marks = pandas.DataFrame(
-        dict(task="spots", network=["a", "b"], macs=["1", "2"])
-    ).set_index(["task", "network"])  # fmt: skip
-    monkeypatch.setattr(lineage, "TASKS", dict(spots=task))
-    monkeypatch.setattr(bench, "TABLE", tmp_path / "table.csv")
-    monkeypatch.setattr(bench, "CODE", tmp_path / "code.csv")
-    monkeypatch.setattr(bench, "fingerprints", lambda lineage, nudge=0: marks)
-    done = []
+def house(tmp_path, monkeypatch):
+    """A bench of two chapters whose runs cost nothing: what it did, and knobs."""
+    rates = trials.Trial("08_x/common", dict(U={}, V={}), tune=True)
+    variants = {("b", 1): dict(lr=0.1), ("a", 1): dict(lr=0.1)}
+    two = trials.Trial("04_x/two", variants, levels=("x", "y"))
+    variants = dict(U=dict(lr=trials.rate("U")))
+    asks = trials.Trial("04_x/asks", variants, budgets=(250,))
+    book = {"04_x": dict(two=two, asks=asks), "08_x": dict(common=rates)}
+    claim = dict(chapter="04_x", trial="two", better=["b", 1], worse=["a", 1])
+    state = dict(done=[], stop=None, best=5e-3, spread=0.001, book=book, broken=None)
+    state["marks"] = {}
+    monkeypatch.setattr(trials, "RECORDS", tmp_path)
+    monkeypatch.setattr(bench, "trials_of", book.get)
+    monkeypatch.setattr(bench, "with_trials", lambda: list(book))
+    monkeypatch.setattr(verdicts, "claims", lambda: dict(slug=claim))
+    monkeypatch.setattr(bench.joblib, "cpu_count", lambda: 1)
+
+    def marks(keys, nudge=0):
+        found = {}
+        for key in keys:
+            chaos = "9" if nudge else "8"
+            found[key] = dict(macs="1", loss="2", chaos=chaos) | state["marks"].get(
+                key, {}
+            )
+        return found
 
     def execute(job):
-        if len(done) == stop[0]:
+        if len(state["done"]) == state["stop"]:
             raise KeyboardInterrupt
-        done.append(job)
-        cost = dict(a=0.1, b=0.2)[job["network"]]
-        if job["budget"] == "step":
-            return job | dict(seconds=cost)
-        return job | dict(validation=job["lr"], score=0.5)
+        if job["variant"] == state["broken"]:
+            return job, "ValueError: broken"
+        state["done"].append(job)
+        if "lr" in job:
+            far = abs(job["lr"] - state["best"])
+            return job, dict(validation=1 - far)
+        trial = book[job["chapter"]][job["trial"]]
+        name = trial.named(job["variant"])
+        row = {k: job[k] for k in trials.KEYS}
+        row["lr"] = trial.settings_of(name, job["steps"])["lr"]
+        sign = (-1) ** job["seed"] if job["variant"].startswith("b") else 0
+        return job, row | dict(canary="1", iou=0.5 + sign * state["spread"])
 
-    stop = [None]
+    monkeypatch.setattr(bench, "marks", marks)
     monkeypatch.setattr(bench, "execute", execute)
-    monkeypatch.setattr(bench.joblib, "cpu_count", lambda: 1)
+    return state
+
+
+def run(monkeypatch, *arguments):
+    """`make bench` once; its exit status."""
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as end:
+        bench.main()
+    return end.value.code
+
+
+RUNS = 5 * (2 * 2 + 1 + 2 * 2)  # seeds; two of two budgets, one of one, two of two
+
+
+def test_bench_chooses_rates_and_fills_the_tables(house, monkeypatch):
+    assert not run(monkeypatch)
+    pilots = [job for job in house["done"] if "lr" in job]
+    assert len(pilots) == 2 * 2 * 2 * 5 and len(house["done"]) == len(pilots) + RUNS
+    assert {job["seed"] for job in pilots} == {0, 1}
+    assert {job["steps"] for job in pilots if job["kind"] == "long"} == {1000}
+    assert trials.chosen_rate("U", 250) == trials.chosen_rate("V", 1000) == 5e-3
+    table = trials.read("04_x")
+    assert len(table) == 25 and table.equals(table.sort_values(trials.KEYS))
+    assert set(table[table.trial == "asks"].lr) == {5e-3}
+    assert sorted(set(table.seed)) == [100, 101, 102, 103, 104]
+    assert trials.origin("04_x")["claims"] == dict(slug=verdicts.fixed("slug"))
+    assert trials.origin("04_x")["torch"] == version("torch")
+    short = [job["seed"] for job in house["done"] if job["steps"] == 250]
+    assert short[-25:] == sorted(short[-25:])  # seed by seed
+
+
+def test_the_grid_of_rates_goes_one_step_beyond_its_edge(house, monkeypatch):
+    house["best"] = 0.09
+    run(monkeypatch, "--rates")
+    assert trials.chosen_rate("U", 250) == bench.RATES[-1] * 2.5
+    assert len(house["done"]) == 2 * 2 * 2 * (5 + 1)
+    run(monkeypatch, "--rates")  # and not further
+    assert len(house["done"]) == 2 * 2 * 2 * (5 + 1)
+    assert not list(trials.RECORDS.glob("0*.csv"))
+
+
+@pytest.mark.parametrize("stop", [3, 45, 70])
+def test_bench_goes_on_where_it_was_stopped(house, monkeypatch, stop):
+    house["stop"] = stop
     monkeypatch.setattr("sys.argv", ["bench"])
-    return done, stop, marks
-
-
-def test_bench_writes_the_table(small_bench):
-    done, _, _ = small_bench
-    bench.main()
-    table = bench.read()
-    assert len(table) == len(done) == 2 * (1 + 3 + 3 + 3)
-    final = table[table.budget.isin(["MACs", "seconds"])]
-    assert set(final.lr) == {max(lineage.RATES)}  # the best validation score
-    steps = final.groupby(["network", "budget"]).steps.first()
-    assert steps["a", "seconds"] == 20 and steps["b", "seconds"] == 10
-    assert set(final[final.budget == "MACs"].steps) == {10}
-
-
-def test_bench_goes_on_where_it_was_stopped(small_bench):
-    done, stop, _ = small_bench
-    stop[0] = 5
     with pytest.raises(KeyboardInterrupt):
         bench.main()
-    assert len(done) == len(bench.read()) == 5
-    stop[0] = None
-    bench.main()
-    bench.main()  # nothing is left to do
-    assert len(done) == 20
-    assert len({tuple(job[c] for c in bench.JOB) for job in done}) == 20  # none twice
+    house["stop"] = None
+    run(monkeypatch)
+    run(monkeypatch)  # nothing is left to do
+    assert len(house["done"]) == 40 + RUNS
+    jobs = [
+        tuple(job.get(k) for k in ("lr", "kind", *trials.KEYS)) for job in house["done"]
+    ]
+    assert len(set(jobs)) == len(jobs)  # none twice
 
 
-def test_bench_trains_anew_what_computes_something_else(small_bench):
-    done, _, marks = small_bench
-    bench.main()
-    marks.loc[("spots", "b"), "macs"] = "3"
-    bench.main()
-    again = done[20:]
-    assert {job["network"] for job in again} == {"b"} and len(again) == 10
-    assert len(bench.read()) == 20
-    assert not bench.changed(marks, bench.recorded())
+def test_a_wide_interval_asks_for_ten_seeds_of_that_trial(house, monkeypatch):
+    house["spread"] = 0.2
+    run(monkeypatch)
+    table = trials.read("04_x")
+    assert set(table[table.trial == "two"].groupby(["variant", "steps"]).size()) == {10}
+    assert len(table[table.trial == "asks"]) == len(trials.read("08_x")) / 4 == 5
 
 
-def test_a_changed_number_is_seen_whatever_the_order_of_the_columns():
-    then = pandas.DataFrame(
-        dict(task="spots", network=["a", "b"], macs=["1", "2"], loss=["3", ""])
-    ).set_index(["task", "network"])  # fmt: skip
-    now = then[["loss", "macs"]].copy()
-    assert not bench.changed(now, then)
-    now.loc[("spots", "b"), "loss"] = "4"  # blank in the record: chaos
-    assert not bench.changed(now, then)
-    now.loc[("spots", "a"), "loss"] = "4"
-    assert bench.changed(now, then) == [("spots", "a")]
-    assert bench.changed(then.assign(score="1"), then) == [*then.index]
-    assert bench.changed(then, then.iloc[:1]) == [("spots", "b")]
+def test_one_chapter_is_recorded_with_the_rates_it_asks_for(house, monkeypatch):
+    run(monkeypatch, "04")
+    assert len(trials.read("04_x")) == 25 and not len(trials.read("08_x"))
+    assert run(monkeypatch, "99") == 2
 
 
-def test_bench_times_a_step_of_every_kind():
-    for name in ("coins", "volumes"):
-        task = lineage.TASKS[name]
-        times = []
-        for network in task.networks:
-            times.append(bench.step_seconds(lineage, task, network, seed=0, steps=3))
-        assert all(0.001 < seconds < 10 for seconds in times)
+def test_what_computes_something_else_is_trained_anew(house, monkeypatch):
+    run(monkeypatch)
+    assert run(monkeypatch, "--check") == 0
+    before = len(house["done"])
+    house["marks"]["04_x", "two", "a, 1"] = dict(macs="3")
+    assert run(monkeypatch, "--check") == 1 and len(house["done"]) == before
+    run(monkeypatch)
+    again = house["done"][before:]
+    assert {job["variant"] for job in again} == {"a, 1"} and len(again) == 10
+    assert len(trials.read("04_x")) == 25
+    assert run(monkeypatch, "--check") == 0
 
 
-def test_bench_refuses_too_few_seeds(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["bench", "--seeds", "2"])
-    with pytest.raises(SystemExit):
-        bench.main()
-    assert "--seeds is 2; a spread needs at least 3" in capsys.readouterr().err
+def test_what_a_nudge_moves_is_not_compared(house, monkeypatch):
+    run(monkeypatch)
+    assert bench.noted(["04_x"])["04_x", "asks", "U"]["chaos"] == bench.CHAOS
+    house["marks"]["04_x", "asks", "U"] = dict(chaos="7")
+    assert run(monkeypatch, "--check") == 0
+    house["marks"]["04_x", "asks", "U"] = dict(score="7")  # one more number
+    assert run(monkeypatch, "--check") == 1
+
+
+def test_another_rate_is_another_training(house, monkeypatch):
+    run(monkeypatch)
+    before = len(house["done"])
+    rates = trials.rates()
+    short_u = (rates.network == "U") & (rates.budget == "short")
+    rates.loc[short_u & (rates.lr == 2e-3), "validation"] = 2
+    rates.to_csv(trials.RECORDS / "rates.csv", index=False)
+    run(monkeypatch)
+    again = house["done"][before:]
+    assert {(job["chapter"], job["variant"], job["steps"]) for job in again} == {
+        ("04_x", "U", 250), ("08_x", "U", 250),
+    }  # fmt: skip
+    assert set(trials.read("04_x").query("trial == 'asks'").lr) == {2e-3}
+
+
+def test_a_variant_that_is_gone_leaves_the_table(house, monkeypatch):
+    run(monkeypatch)
+    del house["book"]["04_x"]["two"].variants["a", 1]
+    monkeypatch.setattr(verdicts, "claims", dict)
+    run(monkeypatch)
+    assert set(trials.read("04_x").variant) == {"U", "b, 1"}
+    assert ("04_x", "two", "a, 1") not in bench.noted(["04_x"])
+
+
+def test_an_error_is_told_and_stops_nothing(house, monkeypatch, capsys):
+    house["broken"] = "b, 1"
+    assert run(monkeypatch) == 1
+    assert "seed 104: NOT RECORDED, ValueError: broken" in capsys.readouterr().out
+    assert len(trials.read("04_x")) == 15
+    house["broken"] = None
+    assert not run(monkeypatch)
+    assert len(trials.read("04_x")) == 25
+
+
+# --- one job ----------------------------------------------------------------------
+
+
+def diverging(logits, masks):
+    return logits.sum() * float("nan")
+
+
+@pytest.fixture
+def toys(monkeypatch, tmp_path):
+    """A chapter of one trial that trains in no time."""
+    variants = dict(A=dict(net=small, lr=0.01), B=dict(net=small, loss=diverging))
+    trial = trials.Trial(
+        "toys/a", variants, lambda seed: sets(), steps=6, budgets=(6, 12), keep=True
+    )
+    monkeypatch.setattr(record, "trials_of", lambda chapter: dict(a=trial))
+    monkeypatch.setattr(record, "WEIGHTS", tmp_path / "weights")
+    return trial
+
+
+def test_a_row_is_that_of_the_trial_and_the_longest_network_is_kept(toys):
+    job = dict(chapter="toys", trial="a", variant="A", steps=12, seed=100)
+    found, row = record.execute(job)
+    run_, scores = toys.one("A", 100, 12)
+    assert found == job and row["canary"] == record.fingerprint.canary()
+    for key, value in scores.items():
+        assert row[key] == round(value, 5) or key == "seconds"
+    from safetensors.torch import load_file
+
+    kept = load_file(record.WEIGHTS / "A.safetensors")
+    for key, value in run_.net.state_dict().items():
+        assert torch.equal(
+            kept[key], value.half() if value.is_floating_point() else value
+        )
+    (record.WEIGHTS / "A.safetensors").unlink()
+    record.execute(job | dict(steps=6))
+    record.execute(job | dict(seed=101))
+    assert not list(record.WEIGHTS.iterdir())
+
+
+def test_a_pilot_has_the_rate_it_tries_and_may_diverge(toys):
+    job = dict(chapter="toys", trial="a", variant="A", steps=6, seed=0, lr=0.02)
+    assert record.execute(job)[1]["lr"] == 0.02
+    assert record.execute(job | dict(variant="B"))[1] == dict(validation=0)
+    del job["lr"]
+    assert "the loss is nan" in record.execute(job | dict(variant="B"))[1]
+    assert "KeyError" in record.execute(job | dict(variant="C"))[1]
+
+
+# --- the book's own record --------------------------------------------------------
+
+
+def recorded():
+    """The chapters that have a record."""
+    found = []
+    for name in bench.with_trials():
+        if bench.noted([name]):
+            found.append(name)
+    return found
+
+
+def test_the_record_belongs_to_this_code():
+    """Of every third variant; `python -m helpers.app.bench --check` looks at all."""
+    names = recorded()
+    then = bench.noted(names)
+    now = bench.marks(bench.variants(names)[::3])
+    assert not bench.changed(now, then), "the code has changed: make bench"
+
+
+def test_every_row_has_its_fingerprint_and_its_place():
+    for name in recorded():
+        table, noted = trials.read(name), bench.noted([name])
+        assert not table.duplicated(trials.KEYS).any()
+        for row in table.itertuples():
+            assert (name, row.trial, row.variant) in noted
+            assert row.steps in bench.trials_of(name)[row.trial].budgets
