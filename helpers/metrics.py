@@ -32,8 +32,8 @@ def iou_by_pictures(found, masks, draws=200):
     both, union = _areas(found, masks, each=True)
     random = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(both), (draws, len(both)), generator=random)
-    values = both[drawn].sum(1) / union[drawn].sum(1).clamp(min=1)
-    return values.std().item()
+    both, union = both[drawn].sum(1), union[drawn].sum(1)
+    return torch.where(union > 0, both / union.clamp(min=1), 1.0).std().item()
 
 
 def dice(found, masks, each=False):

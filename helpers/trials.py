@@ -274,7 +274,7 @@ class Trial:
 def start(net, sets, before=None):
     """Make the network of a variant: of `before`, of the share, or of nothing."""
     if before is not None:
-        return net(before)
+        return net(copy.deepcopy(before))  # which others may go on from too
     parameters = list(inspect.signature(net).parameters.values())
     for first in parameters[:1]:
         if first.name == "share" or first.default is first.empty:
@@ -353,7 +353,9 @@ def agree(live, record):
 
 def disagree(now, then):
     """What to say where the live rows are not those on record."""
-    worst = (now - then).abs().max().idxmax()
+    apart = (now - then).abs().fillna(np.inf)
+    apart = apart.where(now.notna() | then.notna(), 0)
+    worst = apart.max().idxmax()
     rows = pandas.DataFrame(dict(live=now[worst], recorded=then[worst]))
     return f"the live runs are not the recorded ones (make bench): {worst}\n{rows}"
 

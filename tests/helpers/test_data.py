@@ -14,7 +14,9 @@ from skimage import measure
 from helpers import data
 
 TEXTURES = data.PHOTOGRAPHS + data.PROCEDURAL
-MAKERS = [data.surfaces, data.lattices, data.touching_coins, data.camouflage]
+MAKERS = [
+    data.surfaces, data.lattices, data.touching_coins, data.camouflage, data.nuclei,
+]  # fmt: skip
 
 
 def same(a, b):
@@ -595,3 +597,25 @@ def test_mosaics_have_as_many_cells_as_asked():
     assert max(kinds) == 2  # a cell, and the band across it
     with pytest.raises(ValueError, match="largest number of cells is 2; it must be"):
         data.mosaics(1, cells=(3, 2))
+
+
+# --- nuclei -----------------------------------------------------------------------
+
+
+def test_nuclei_have_the_radius_that_was_asked_for_and_shine_or_are_dark():
+    small = data.nuclei(40, radius=(1.5, 3)).tensors[1]
+    large = data.nuclei(40, radius=(8, 16)).tensors[1]
+    assert 0.005 < small.mean() < 0.04 and 0.2 < large.mean() < 0.5
+    images, masks = data.nuclei(40).tensors
+    signs = set()
+    for image, mask in zip(images, masks):
+        inside, outside = image[:, mask[0] > 0].mean(), image[:, mask[0] == 0].mean()
+        signs.add(bool(inside > outside))
+        assert (inside > outside) == (outside < 0.4)
+    assert signs == {True, False}
+
+
+@pytest.mark.parametrize("radius", [(0.5, 3), (5, 3), (2, 17)])
+def test_radii_of_nuclei_out_of_range(radius):
+    with pytest.raises(ValueError, match="1 <= smallest <= largest <= 16"):
+        data.nuclei(2, radius=radius)

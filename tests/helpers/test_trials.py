@@ -11,6 +11,7 @@ import torch
 from helpers import data, fingerprint, metrics, training, trials
 from tests.helpers.toys import same_run, same_weights, sets, small, squares
 
+pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.PerformanceWarning")
 SETTINGS = dict(steps=6, every=3)
 VARIANTS = dict(
     slow=dict(net=small, lr=0.001),
