@@ -250,9 +250,20 @@ def decide(slug, *of, more=""):
     part = parts(claim)[0]
     arms = f"{arm(part['better'])} against {rival(part)}"
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
-    facts = dict(claimed=claim.get("source", ""), trained=claim.get("trained", ""))
+    facts = {"claimed by": claim.get("source", "")}
+    facts |= {"trained there": claim.get("trained", "")}
+    facts |= {"trained here": pictures_seen(of, lines)}
     page.verdict(slug, claim["claim"], word, numbers, lines, **facts)
     return word
+
+
+def pictures_seen(of, lines):
+    """How many pictures the trainings of a box saw, as text."""
+    batch = max(trial.settings.get("batch", 8) for trial in of)
+    seen = sorted({row["steps"] * batch for row in lines})
+    if not seen:
+        return ""
+    return f"{' and '.join(f'{n:,}' for n in seen)} pictures seen"
 
 
 def rival(part):
