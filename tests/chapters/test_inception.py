@@ -165,3 +165,37 @@ def test_a_stack_and_a_u_take_any_block():
         x = torch.zeros(2, 3, 16, 16)
         assert chapter.Stack(block, width=4, blocks=2)(x).shape == (2, 1, 16, 16)
         assert chapter.UNetOf(block, widths=(2, 3, 4))(x).shape == (2, 1, 16, 16)
+
+
+def test_the_norm_in_front_is_all_that_the_control_adds():
+    torch.manual_seed(0)
+    net = chapter.normed_unet(0.1, in_channels=2, widths=(2, 3))
+    unet = chapters.load("02_unet").small_unet(in_channels=2, widths=(2, 3))
+    assert cost.params(net) == cost.params(unet) + cost.params(chapter.SwitchNorm(2))
+    assert net[1].head.bias.sigmoid().item() == pytest.approx(0.1)
+    x = torch.rand(2, 2, 16, 16)
+    assert torch.allclose(
+        net(3 * x + 2), net(x), atol=1e-3
+    )  # light makes no difference
+
+
+# --- trials -------------------------------------------------------------------------
+
+
+def test_squares_cut_rows_first_and_lose_nothing():
+    trial = chapters.trials("05_inception_unet")["common"]
+    squares = trial.evaluate.__globals__["squares"]
+    picture = torch.arange(2 * 4 * 6).reshape(2, 4, 6)
+    cut = squares(picture, 2)
+    assert cut.shape == (6, 2, 2, 2)
+    assert torch.equal(cut[0], picture[:, :2, :2])
+    assert torch.equal(cut[1], picture[:, :2, 2:4])
+    assert torch.equal(cut[5], picture[:, 2:, 4:])
+
+
+def test_both_pools_of_a_stack_are_tried_where_the_convolutions_are_capped():
+    reach = chapters.trials("05_inception_unet")["reach"]
+    tried = [p for name, p in reach.variants if name == chapter.control]
+    assert len(tried) == 2
+    for period in tried:
+        assert 0 < chapter.ceiling(13, period) < 0.5
