@@ -3,7 +3,8 @@
 # make test             everything that must hold, from one run of every chapter
 # make verdicts         record the words of the last run, after a look at what changed
 # make address          carry the address of _config.yml to where it is copied
-# make bench            chapter 08's full table, about an hour; goes on where it stopped
+# make bench            the recorded trials of all chapters, ten hours and more; goes on
+#                       where it stopped. make bench CHAPTER=04: that chapter's alone
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
@@ -30,7 +31,7 @@ address: $(ENV)
 	$(BIN)/python -m book._ext.address
 
 bench: $(ENV)
-	$(BIN)/python -m helpers.app.bench
+	$(BIN)/python -m helpers.app.bench $(CHAPTER)
 
 $(ENV): requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No Python at '$(PYTHON)': install Python 3.11 to 3.13, or name yours: make book PYTHON=python3.12"; exit 1; }

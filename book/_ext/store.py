@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -27,26 +28,47 @@ FOLDER = ROOT / "_build" / ".jupyter_cache"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def exported(path):
-    """Return the code of a notebook's cells that other chapters load."""
+def tagged(path, tags):
+    """Return the code of a notebook's cells that have one of these tags."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    chosen = [c for c in cells if "export" in c["metadata"].get("tags", [])]
-    return json.dumps([cell["source"] for cell in chosen])
+    chosen = []
+    for cell in cells:
+        if set(tags) & set(cell["metadata"].get("tags", [])):
+            chosen.append(cell["source"])
+    return json.dumps(chosen)
+
+
+def claimed(path, chapter):
+    """Return what claims.toml beside `path` says of one chapter, or of all."""
+    file = path.with_name("claims.toml")
+    claims = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if chapter:
+        own = claims.items()
+        claims = {slug: claim for slug, claim in own if claim["chapter"] == chapter}
+    return json.dumps(claims)
 
 
 def fingerprint(path):
     """Return a hash of all that the run of a notebook depends on beside its cells.
 
-    These are the helpers, the requirements, what any chapter exports, and the tables
-    recorded for this one (04_resunet.csv for 04_resunet.ipynb).
+    These are the helpers, the requirements, what any chapter exports, the learning
+    rates, the chapter's claims, and the tables recorded for it (04_resunet.csv for
+    04_resunet.ipynb). A chapter that asks for the trials of the others depends on
+    their trials, claims and tables too.
     """
     files = [p for p in (ROOT / "helpers").rglob("*") if p.suffix != ".pyc"]
-    files += [*ROOT.glob("*.txt"), *path.parent.glob(f"{path.stem}*.csv")]
-    digest = hashlib.sha256()
+    files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]
+    if "chapters.trials(" in path.read_text(encoding="utf-8"):
+        tags, claims = ["export", "trial"], claimed(path, None)
+        files += path.parent.glob("[0-9]*.csv")
+    else:
+        tags, claims = ["export"], claimed(path, path.stem)
+        files += path.parent.glob(f"{path.stem}*.csv")
+    digest = hashlib.sha256(claims.encode())
     for file in sorted(file for file in files if file.is_file()):
         digest.update(f"{file.relative_to(ROOT)}".encode() + file.read_bytes())
     for notebook in NOTEBOOKS:
-        digest.update(f"{notebook.stem}{exported(notebook)}".encode())
+        digest.update(f"{notebook.stem}{tagged(notebook, tags)}".encode())
     return digest.hexdigest()
 
 

@@ -17,9 +17,10 @@ from book._ext import address, preview, store
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 600 * 1024
+BINARY = {".png", ".csv", ".safetensors"}  # and tables, which are long
 COLAB_HAS = {  # of what the book imports
     "accelerate", "ipywidgets", "joblib", "matplotlib", "numpy", "pandas", "pillow",
-    "psutil", "scikit-image", "scipy", "torch",
+    "psutil", "safetensors", "scikit-image", "scipy", "torch",
 }  # fmt: skip
 
 
@@ -188,7 +189,14 @@ def test_what_colab_installs_leaves_its_torch_and_numpy_alone():
 
 def recipe(target):
     """Return the commands of a make target, as make would run them."""
-    command = ["make", "--no-print-directory", "-n", "-o", ".venv/requirements.stamp", target]
+    command = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "-o",
+        ".venv/requirements.stamp",
+        target,
+    ]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout.splitlines()
 
@@ -245,16 +253,41 @@ def test_a_run_is_kept_for_new_prose_and_dropped_for_new_code(tmp_path, monkeypa
     (paths[1].parent / "02_b.csv").write_text("recorded")
     assert kept() == [True, False]
     execute()
+    claims = paths[1].with_name("claims.toml")
+    claims.write_text(f'[slug]\nchapter = "{paths[1].stem}"\nclaim = "A beats B"')
+    assert kept() == [True, False]
+    execute()
+    paths[1].with_name("rates.csv").write_text("rates")
+    assert kept() == [False, False]
+    execute()
     write(paths[0], ["prose"], "x = 2", ["export"])
     assert kept() == [False, False]
     execute()
     (tmp_path / "helpers" / "data.py").write_text("new")
     assert kept() == [False, False]
+    execute()
+    write(paths[0], ["prose"], "z = 1", ["trial"])
+    write(paths[1], [], "chapters.trials('01_a')")
+    execute()
+    write(paths[0], ["prose"], "z = 2", ["trial"])
+    assert kept() == [False, False]  # its own cell; and what the other asks for
+    execute()
+    paths[0].with_suffix(".csv").write_text("recorded")
+    assert kept() == [False, False]
+    execute()
+    claims.write_text(f'[slug]\nchapter = "{paths[0].stem}"\nclaim = "C beats D"')
+    assert kept() == [False, False]
 
 
 def test_no_file_is_too_large():
-    large = [path for path in listed() if path.stat().st_size > LARGEST]
+    large, weights = [], 0
+    for path in listed():
+        if path.suffix == ".safetensors":  # of six small networks, in float16
+            weights += path.stat().st_size
+        elif path.stat().st_size > LARGEST:
+            large.append(path)
     assert not large, "larger than 600 KiB"
+    assert weights < 4 * LARGEST
 
 
 def test_no_file_tells_of_a_machine_or_of_the_old_tools():
@@ -263,7 +296,7 @@ def test_no_file_tells_of_a_machine_or_of_the_old_tools():
     told = rf"{homes}|-m tools\b|from tools\b|\btools/"
     found = []
     for path in listed():
-        if path != Path(__file__) and path.suffix not in {".png", ".csv"}:
+        if path != Path(__file__) and path.suffix not in BINARY:
             for word in re.findall(told, path.read_text(encoding="utf-8")):
                 found.append(f"{path.relative_to(ROOT)}: {word}")
     assert not found, "\n".join(found)
