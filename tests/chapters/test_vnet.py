@@ -53,6 +53,19 @@ def test_small_vnet_first_answers_the_share():
     assert net(torch.rand(1, 1, 8, 8, 8)).shape == (1, 1, 8, 8, 8)
 
 
+def test_without_sums_nothing_else_changes():
+    nets = []
+    for stage in (chapter.Stage, chapter.PlainStage):
+        torch.manual_seed(0)
+        nets.append(chapter.small_vnet(stage=stage))
+    for key, weights in nets[0].state_dict().items():
+        assert nets[1].state_dict()[key].equal(weights)
+    plain = chapter.PlainStage(2, 2, 1)
+    nn.init.zeros_(plain.body[0].weight)
+    nn.init.zeros_(plain.body[0].bias)
+    assert not plain(torch.ones(1, 2, 4, 4, 4)).any()
+
+
 # --- refusals -----------------------------------------------------------------------
 
 
