@@ -56,7 +56,7 @@ def scores_by_kind(run, test):
 class Trial:
     """Variants of one training, each with every seed; `run` trains and scores them.
 
-    `name` is the chapter and the trial's own name, "04_resunet/depth". `variants` maps
+    `name` is the chapter's and the trial's own, "<chapter>/depth". `variants` maps
     a name (or a tuple of names, one for each of `levels`) to what is its own: arguments
     of `training.fit`, `sets`, `evaluate`, and
 

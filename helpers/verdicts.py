@@ -259,11 +259,12 @@ def decide(slug, *of, more=""):
 
 def pictures_seen(of, lines):
     """How many pictures the trainings of a box saw, as text."""
-    batch = max(trial.settings.get("batch", 8) for trial in of)
-    seen = sorted({row["steps"] * batch for row in lines})
-    if not seen:
-        return ""
-    return f"{' and '.join(f'{n:,}' for n in seen)} pictures seen"
+    batch, told = 0, []
+    for trial in of:
+        batch = max(batch, trial.settings.get("batch", 8))
+    for steps in sorted({row["steps"] for row in lines}):
+        told.append(f"{steps * batch:,}")
+    return f"{' and '.join(told)} pictures seen" if told else ""
 
 
 def rival(part):
