@@ -148,10 +148,9 @@ class Recorded:
     """Stands for a trial whose results are known."""
 
     name = "00_segmentation/a"
-    settings = dict(batch=4)
 
     def __init__(self, rows):
-        self.rows = rows
+        self.rows, self.settings = rows, dict(batch=4)
 
     def results(self):
         """What a trial tells."""
