@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 from helpers import chapters, data, training
 
 chapter = chapters.load("02_unet")
+trials = chapters.trials("02_unet")
 TINY = dict(in_channels=1, classes=1)
 
 
@@ -83,6 +84,47 @@ def test_weights_start_as_he_says():
             assert not layer.bias.any()
 
 
+@pytest.mark.parametrize("padding", ["valid", "zeros"])
+def test_only_the_top_skip_is_cut(padding):
+    settings = dict(padding=padding, norm=True, widths=(2, 4, 8))
+    net = chapter.ToplessUNet(**TINY, **settings)
+    whole = chapter.UNet(**TINY, **settings)
+    size = 60 if padding == "valid" else 16
+    assert (
+        net(torch.rand(1, 1, size, size)).shape
+        == whole(torch.rand(1, 1, size, size)).shape
+    )
+    inputs = [block[0].in_channels for block in net.decoder]
+    assert inputs == [8, 2]  # the whole one: 8 and 4
+    fewer = sum(p.numel() for p in whole.parameters())
+    fewer -= sum(p.numel() for p in net.parameters())
+    assert fewer == 2 * 2 * 9  # the weights that the skip's two channels had
+
+
+def test_each_seed_hides_two_textures_of_which_training_shows_nothing():
+    draw = trials["shift"].draws("U-Net")
+    hidden, known = draw.__globals__["hidden"], draw.__globals__["known"]
+    shown = set()
+    for seed in range(9):
+        assert not set(hidden(seed)) & set(known(seed)) and len(known(seed)) == 4
+        shown.add(hidden(seed))
+    assert len(shown) == 9
+
+
+def test_defects_blend_into_their_ground():
+    usual = data.surfaces(8, seed=1)
+    half, none = [data.surfaces(8, seed=1, contrast=c) for c in (0.5, 0)]
+    clean = none.tensors[0]
+    assert half.tensors[1].equal(usual.tensors[1])
+    inside = (usual.tensors[1] > 0).expand_as(clean)
+    gone = (usual.tensors[0] - clean)[inside]
+    assert ((half.tensors[0] - clean)[inside] / gone).median().item() == pytest.approx(
+        0.5, abs=0.01
+    )
+    with pytest.raises(ValueError, match=r"contrast is -1; it must be 0 or more"):
+        data.surfaces(1, contrast=-1)
+
+
 def test_only_norm_adds_batch_norm():
     kinds = [type(m) for m in chapter.UNet(widths=(2, 2)).modules()]
     assert nn.BatchNorm2d not in kinds
@@ -143,7 +185,7 @@ def test_the_scene_is_found_by_who_knows_it(monkeypatch):
     found = mask > 0
     found[:, 100] = ~found[:, 100]  # one row is wrong
     both, union = (found & (mask > 0)).sum(), (found | (mask > 0)).sum()
-    monkeypatch.setattr(data, "scene", lambda: (found.float() * 0.8, mask))
+    monkeypatch.setattr(data, "scene", lambda seed: (found.float() * 0.8, mask))
     run = training.Run(nn.Identity(), [], threshold=0.6)  # between 1/2 and 0.69
     answer, iou = chapter.on_scene(run, margin=8)
     assert answer.equal(found) and iou == pytest.approx((both / union).item())
@@ -223,13 +265,21 @@ def test_weights_come_behind_the_separated_mask():
     piles = data.touching_coins(2, size=80)
     pile = piles.tensors[1][0, 0].numpy()
     balance, border = chapter.weight_map(pile)
-    expected = {"equal": balance * 0 + 1, "classes": balance}
-    expected["classes and border"] = balance + border
-    for kind, weights in expected.items():
-        masks = chapter.with_weights(piles, kind).tensors[1]
-        assert masks.shape == (2, 2, 80, 80) and masks.dtype == torch.float32
-        assert (masks[0, 0].numpy() == chapter.separate(pile)).all()
-        np.testing.assert_allclose(masks[0, 1], weights, rtol=1e-6)
+    masks = chapter.with_weights(piles).tensors[1]
+    assert masks.shape == (2, 2, 80, 80) and masks.dtype == torch.float32
+    assert (masks[0, 0].numpy() == chapter.separate(pile)).all()
+    np.testing.assert_allclose(masks[0, 1], balance + border, rtol=1e-6)
+
+
+def test_the_class_weights_are_those_of_the_weight_map():
+    logits = torch.randn(2, 1, 80, 80)
+    piles = data.touching_coins(2, size=80)
+    masks = chapter.with_weights(piles).tensors[1]
+    for n, pile in enumerate(piles.tensors[1][:, 0].numpy()):
+        balance, _ = chapter.weight_map(pile)
+        masks[n, 1] = torch.from_numpy(balance)
+    loss = trials["touching"].variants["classes"]["loss"](logits, masks)
+    torch.testing.assert_close(loss, chapter.weighted_bce(logits, masks))
 
 
 def test_the_loss_weighs_each_pixel():
