@@ -85,20 +85,17 @@ def scores(logits, masks, threshold=0.5):
 def best_threshold(logits, masks):
     """The probability threshold with the highest pooled IoU. Use validation data.
 
-    The lowest of THRESHOLDS where several are best. A pixel that exceeds k thresholds
-    is foreground at the first k of them, so one count of the pixels serves all.
+    The lowest of THRESHOLDS where several are best.
     """
-    exceeded = torch.bucketize(logits.sigmoid(), THRESHOLDS.to(logits.dtype)).flatten()
-    truth = masks.bool().flatten()
-    bins = len(THRESHOLDS) + 1
-    hits = torch.bincount(exceeded[truth], minlength=bins)
-    marks = torch.bincount(exceeded, minlength=bins)
-    # Counts from the highest bin down: what is still marked at each threshold.
-    hits = hits.flip(0).cumsum(0).flip(0)[1:]
-    marks = marks.flip(0).cumsum(0).flip(0)[1:]
-    union = marks + truth.sum() - hits
-    values = torch.where(union > 0, hits / union.clamp(min=1), 1.0)
-    return THRESHOLDS[values.argmax()].item()
+    return THRESHOLDS[_iou_at_thresholds(logits, masks).argmax()].item()
+
+
+def iou_at_best(logits, masks):
+    """Pooled IoU of logits (N, 1, H, W) at the threshold that is best for it.
+
+    A score for `training.fit` where networks may be far from probability 0.5.
+    """
+    return _iou_at_thresholds(logits, masks).max().item()
 
 
 # --- several classes --------------------------------------------------------------
@@ -143,6 +140,24 @@ def mean_iou(logits, labels):
 
 
 # --- small things -----------------------------------------------------------------
+
+
+def _iou_at_thresholds(logits, masks):
+    """Pooled IoU at each of THRESHOLDS.
+
+    A pixel that exceeds k thresholds is foreground at the first k of them, so one count
+    of the pixels serves all.
+    """
+    exceeded = torch.bucketize(logits.sigmoid(), THRESHOLDS.to(logits.dtype)).flatten()
+    truth = masks.bool().flatten()
+    bins = len(THRESHOLDS) + 1
+    hits = torch.bincount(exceeded[truth], minlength=bins)
+    marks = torch.bincount(exceeded, minlength=bins)
+    # Counts from the highest bin down: what is still marked at each threshold.
+    hits = hits.flip(0).cumsum(0).flip(0)[1:]
+    marks = marks.flip(0).cumsum(0).flip(0)[1:]
+    union = marks + truth.sum() - hits
+    return torch.where(union > 0, hits / union.clamp(min=1), 1.0)
 
 
 def _areas(found, masks, each):
