@@ -42,7 +42,7 @@ def answer_all(net, image, size, tiling):
             return logits
     overlap_tile = chapters.load("02_unet").overlap_tile
     image = mirrored(image, *tiling)
-    logits = overlap_tile(lambda x: main_map(net(x)), image, *tiling)
+    logits = overlap_tile(net, image, *tiling)
     return logits[:, :height, :width]
 
 
