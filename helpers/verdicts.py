@@ -248,7 +248,7 @@ def decide(slug, *of, more=""):
     if not lines:
         more = f"Not recorded yet: make bench. {more}"
     part = parts(claim)[0]
-    arms = f"{arm(part['better'])} against {rival(part)}"
+    arms = claim.get("arms", f"{arm(part['better'])} against {rival(part)}")
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
     facts = {"claimed by": claim.get("source", "")}
     facts |= {"trained there": claim.get("trained", "")}
