@@ -125,7 +125,7 @@ def slow_boundary_f1(found, mask, tolerance):
     """Boundary F1 of two masks (H, W), each pixel measured against each other."""
     a, b = outline(found), outline(mask)
     if not a or not b:
-        return float(a == b)
+        return 0.0
     precision, recall = share_near(a, b, tolerance), share_near(b, a, tolerance)
     return 2 * precision * recall / (precision + recall) if precision else 0.0
 
@@ -140,6 +140,7 @@ def test_boundary_f1():
         tolerance = (0, 1, 1.5, 2)[case % 4]
         values = []
         for i in range(2):
-            values.append(slow_boundary_f1(found[i, 0], masks[i, 0], tolerance))
+            if found[i].any() or masks[i].any():  # two empty ones are left out
+                values.append(slow_boundary_f1(found[i, 0], masks[i, 0], tolerance))
         ours = boundary_f1(found, masks, tolerance)
-        assert ours == pytest.approx(sum(values) / 2, **CLOSE)
+        assert ours == pytest.approx(sum(values) / len(values), **CLOSE)
