@@ -22,13 +22,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from helpers import data, folders, metrics, training
+from helpers import data, folders, metrics, probes, training
 from helpers.app import models, parallel
 from helpers.app.checkpoint import Checkpoint, whole
 from helpers.app.segment import segment, tiling
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
-DRAWN = dict(surfaces=data.surfaces, lattices=data.lattices, camouflage=data.camouflage)
+DRAWN = dict(surfaces=data.surfaces, lattices=probes.lattices)
+DRAWN["camouflage"] = probes.camouflage
 
 
 def main(argv=None):

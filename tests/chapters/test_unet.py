@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from helpers import chapters, data, training
+from helpers import chapters, data, probes, training
 
 chapter = chapters.load("02_unet")
 trials = chapters.trials("02_unet")
@@ -256,13 +256,13 @@ def test_the_weight_is_largest_between_two_objects():
 def test_separated_coins_can_be_counted():
     from scipy import ndimage
 
-    for pile in data.touching_coins(10, size=80).tensors[1][:, 0].numpy():
+    for pile in probes.touching_coins(10, size=80).tensors[1][:, 0].numpy():
         mask = chapter.separate(pile)
         assert ndimage.label(mask)[1] >= pile.max() > ndimage.label(pile > 0)[1]
 
 
 def test_weights_come_behind_the_separated_mask():
-    piles = data.touching_coins(2, size=80)
+    piles = probes.touching_coins(2, size=80)
     pile = piles.tensors[1][0, 0].numpy()
     balance, border = chapter.weight_map(pile)
     masks = chapter.with_weights(piles).tensors[1]
@@ -273,7 +273,7 @@ def test_weights_come_behind_the_separated_mask():
 
 def test_the_class_weights_are_those_of_the_weight_map():
     logits = torch.randn(2, 1, 80, 80)
-    piles = data.touching_coins(2, size=80)
+    piles = probes.touching_coins(2, size=80)
     masks = chapter.with_weights(piles).tensors[1]
     for n, pile in enumerate(piles.tensors[1][:, 0].numpy()):
         balance, _ = chapter.weight_map(pile)

@@ -1,7 +1,12 @@
 """Tests of the helpers compute with one thread, as where trainings run."""
 
+from types import SimpleNamespace
+
 import pytest
+import skimage.data
 import torch
+
+from helpers import data, probes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -11,3 +16,22 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def drawn_from(monkeypatch):
+    """The makers, with other photographs: a function of an array (512, 512)."""
+    kept = data.photograph, probes._coins, probes._horse
+
+    def load(**pictures):
+        for name in data.PHOTOGRAPHS:
+            picture = pictures.get(name, pictures.get("all"))
+            if picture is not None:
+                monkeypatch.setattr(skimage.data, name, lambda p=picture: p)
+        for cached in kept:
+            cached.cache_clear()
+        return SimpleNamespace(**vars(data) | vars(probes))
+
+    yield load
+    for cached in kept:
+        cached.cache_clear()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import data, fingerprint, training
+from helpers import data, fingerprint, probes, training
 
 
 def small_net(share=None):
@@ -58,7 +58,7 @@ def test_double_precision_ends_with_its_block():
 
 
 def test_small_sets_are_a_few_pictures_from_all_over_in_double():
-    drawn = data.draw(data.mosaics, (20, 20, 4), size=32)
+    drawn = data.draw(probes.mosaics, (20, 20, 4), size=32)
     small = fingerprint.small_sets(drawn._replace(test=dict(a=drawn.test)))
     images, labels = small.train.tensors
     assert len(images) == fingerprint.PICTURES and images.dtype == torch.float64
@@ -69,7 +69,8 @@ def test_small_sets_are_a_few_pictures_from_all_over_in_double():
 
 
 @pytest.mark.parametrize(
-    "make", [data.surfaces, data.textures, data.spots, data.mosaics, data.camouflage]
+    "make",
+    [data.surfaces, data.textures, probes.spots, probes.mosaics, probes.camouflage],
 )
 def test_few_pictures_are_those_that_the_set_begins_with(make):
     whole = make(8, size=64, seed=3).tensors

@@ -50,3 +50,8 @@ def same_run(one, other):
     """Whether two runs have the same history and the same network."""
     alike = plain(one.history) == plain(other.history)
     return alike and same_weights(one.net, other.net)
+
+
+def same_pictures(a, b):
+    """Whether two sets hold the same pictures and masks."""
+    return all(torch.equal(x, y) for x, y in zip(a.tensors, b.tensors, strict=True))
