@@ -9,17 +9,13 @@ from scipy import ndimage
 from skimage import measure
 
 from helpers import data, probes
-from tests.helpers.toys import same_pictures
+from tests.helpers.toys import component_count, same_pictures
 
 TEXTURES = data.PHOTOGRAPHS + data.PROCEDURAL
 MAKERS = [
     data.surfaces, probes.lattices, probes.touching_coins, probes.camouflage,
     probes.nuclei,
 ]  # fmt: skip
-
-
-def component_count(mask, connectivity=2):
-    return measure.label(mask, connectivity=connectivity).max()
 
 
 # --- all makers -------------------------------------------------------------------

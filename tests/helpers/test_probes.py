@@ -9,12 +9,7 @@ from scipy import ndimage
 from skimage import measure
 
 from helpers import data, probes
-from tests.helpers.toys import same_pictures
-
-
-def component_count(mask, connectivity=2):
-    return measure.label(mask, connectivity=connectivity).max()
-
+from tests.helpers.toys import component_count, same_pictures
 
 # --- lattices ---------------------------------------------------------------------
 

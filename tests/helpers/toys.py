@@ -1,6 +1,7 @@
 """A data set and a network that train in a second, and how results are compared."""
 
 import torch
+from skimage import measure
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -55,3 +56,8 @@ def same_run(one, other):
 def same_pictures(a, b):
     """Whether two sets hold the same pictures and masks."""
     return all(torch.equal(x, y) for x, y in zip(a.tensors, b.tensors, strict=True))
+
+
+def component_count(mask, connectivity=2):
+    """How many parts a mask has that hang together."""
+    return measure.label(mask, connectivity=connectivity).max()
