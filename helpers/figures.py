@@ -243,11 +243,12 @@ def curves(runs, colour=COLOURS["U-Net"], label="IoU"):
     return figure
 
 
-def dots(table, column, label=None, colour=COLOURS["U-Net"]):
+def dots(table, column, label=None, colour=COLOURS["U-Net"], limits=(0, 1)):
     """Plot one column of a table of runs: a row per variant, a dot per seed, the mean.
 
     The last level of the table's index is the seed, those before it (`variant`) name
-    the row. The means are ticks. Returns the matplotlib figure.
+    the row. The means are ticks, the axis goes from and to `limits`. Returns the
+    matplotlib figure.
     """
     levels = list(range(table.index.nlevels - 1))
     names, rows = [], table[column].groupby(level=levels, sort=False)
@@ -257,7 +258,7 @@ def dots(table, column, label=None, colour=COLOURS["U-Net"]):
         axis.plot(values, [y] * len(values), "o", color=colour, alpha=0.6)
         axis.plot(values.mean(), y, "|", color=INK, markersize=18, markeredgewidth=2)
     axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel=label or column, xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))
+    axis.set(xlabel=label or column, xlim=limits, ylim=(len(names) - 0.5, -0.5))
     return figure
 
 
@@ -281,14 +282,17 @@ def sweep(runs, dataset):
 def heat_map(values, differences, label, most=0.4):
     """Show a table of numbers, each field coloured by its difference to a reference.
 
-    `values` and `differences` are DataFrames of equal shape; grey: no number there.
-    `label` names the differences, `most` is where the colours end. Returns the figure.
+    `values` and `differences` are DataFrames of equal shape. A field without difference
+    is grey, one without value is left empty. `label` names the differences, `most` is
+    where the colours end. Returns the figure.
     """
     shades = plt.get_cmap("PuOr_r").with_extremes(bad="#dddddd")
     figure, axis = plt.subplots(figsize=(6.4, 5.4))
     shown = axis.imshow(differences, shades, vmin=-most, vmax=most, aspect="auto")
     dark = abs(differences.to_numpy()) > 0.7 * most
     for (row, column), value in np.ndenumerate(values.to_numpy()):
+        if np.isnan(value):
+            continue
         ink = "white" if dark[row, column] else INK
         place = dict(ha="center", va="center", color=ink)
         axis.text(column, row, f"{value:.2f}", **place)

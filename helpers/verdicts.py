@@ -47,9 +47,10 @@ def interval(values, share=0.95):
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
-def judge(better, worse, margin=MARGIN):
+def judge(better, worse=0, margin=MARGIN):
     """The verdict on "better beats worse": a Judgement of scores paired by seed.
 
+    `worse` may be one number for all, and is 0 where `better` are differences already.
     The 95 % interval of the differences above 0: "holds". Below: "does not hold here",
     the opposite showed. The 90 % interval inside +-margin, which is two one-sided tests
     at 5 %: "equal within 0.03". All else is "undecided". A difference that is sure and
@@ -169,27 +170,39 @@ def gains(part, results, steps):
     return gain, better, worse
 
 
+def compare(part, results, steps):
+    """A comparison at one budget: (Judgement, gain, better, worse), scores by seed.
+
+    `part` is as in claims.toml: better, worse, score ("iou" unless said), margin.
+    None below three pairs of seeds.
+    """
+    found = gains(part, results, steps) if len(results) else None
+    if found is None or len(found[0]) < 3:
+        return None
+    gain, better, worse = found
+    verdict = judge(gain, margin=part.get("margin", MARGIN))
+    if not_learned(part, results, steps, better, worse):
+        verdict = verdict._replace(word="not learned at this budget")
+    return verdict, gain, better, worse
+
+
 def judged(part, results):
     """A part of a claim: its word, and a line for each budget with three seeds or more.
 
     A line is a dict: steps, word, mean, low, high, n, p (of the paired t-test), margin,
     label and text. "undecided" where nothing is known yet.
     """
-    margin = part.get("margin", MARGIN)
     judgements, all_gains, lines = {}, {}, []
     budgets = results.index.get_level_values("steps") if len(results) else []
     for steps in sorted(set(budgets)):
-        found = gains(part, results, steps)
-        if found is None or len(found[0]) < 3:
+        found = compare(part, results, steps)
+        if found is None:
             continue
-        gain, better, worse = found
-        verdict = judge(gain, 0 * gain, margin)
-        if not_learned(part, results, steps, better, worse):
-            verdict = verdict._replace(word="not learned at this budget")
+        verdict, gain, better, worse = found
         judgements[steps], all_gains[steps] = verdict, gain
-        row = verdict._asdict() | dict(steps=steps, margin=margin)
+        row = verdict._asdict() | dict(steps=steps, label=f"{steps:,} steps")
+        row["margin"] = part.get("margin", MARGIN)
         row["p"] = stats.ttest_1samp(gain, 0).pvalue if gain.std() else 1.0
-        row["label"] = f"{steps:,} steps"
         lines.append(row | dict(text=line(verdict, better, worse)))
     return over_time(judgements, all_gains) if judgements else "undecided", lines
 
@@ -220,7 +233,7 @@ def not_learned(part, results, steps, better, worse):
 
 def line(verdict, better, worse):
     """The numbers of one judgement as text."""
-    small = ", surely less than the margin" * (verdict.small and verdict.low > 0)
+    small = ", surely less than the margin" * (verdict.small and not verdict.low < 0 < verdict.high)
     return (
         f"{trials.spread(better)} against {trials.spread(worse)}: {verdict.mean:+.3f} "
         f"({verdict.low:+.3f} to {verdict.high:+.3f}), n = {verdict.n}{small}"
