@@ -198,12 +198,12 @@ def judged(part, results):
         found = compare(part, results, steps)
         if found is None:
             continue
-        verdict, gain, better, worse = found
+        verdict, gain = found[:2]
         judgements[steps], all_gains[steps] = verdict, gain
         row = verdict._asdict() | dict(steps=steps, label=f"{steps:,} steps")
         row["margin"] = part.get("margin", MARGIN)
         row["p"] = stats.ttest_1samp(gain, 0).pvalue if gain.std() else 1.0
-        lines.append(row | dict(text=line(verdict, better, worse)))
+        lines.append(row | dict(text=line(*found)))
     return over_time(judgements, all_gains) if judgements else "undecided", lines
 
 
@@ -231,11 +231,12 @@ def not_learned(part, results, steps, better, worse):
     return not learned(better, constant) and not learned(worse, constant)
 
 
-def line(verdict, better, worse):
-    """The numbers of one judgement as text."""
-    small = ", surely less than the margin" * (verdict.small and not verdict.low < 0 < verdict.high)
+def line(verdict, gain, better, worse):
+    """The numbers of one comparison as text; it takes what `compare` returns."""
+    sure = verdict.low > 0 or verdict.high < 0
+    small = ", surely less than the margin" * (verdict.small and sure)
     return (
-        f"{trials.spread(better)} against {trials.spread(worse)}: {verdict.mean:+.3f} "
+        f"{trials.spread(better)} against {trials.spread(worse)}: {gain.mean():+.3f} "
         f"({verdict.low:+.3f} to {verdict.high:+.3f}), n = {verdict.n}{small}"
     )
 
