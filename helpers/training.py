@@ -59,7 +59,7 @@ def train_step(net, images, masks, loss, optimizer):
 
 def fit(
     net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
-    loss=F.binary_cross_entropy_with_logits, score=metrics.iou_at_half, augment=None,
+    loss=F.binary_cross_entropy_with_logits, score=metrics.iou_at_best, augment=None,
     schedule=None, report=None, checkpoint=None, engine=None,
 ):  # fmt: skip
     """Train a network; return a Run that holds it with the best weights it had.
@@ -70,9 +70,9 @@ def fit(
 
     `loss(logits, masks)` and `augment(images, masks)` see one batch. `score(logits,
     masks)` sees the validation set and returns a float, larger is better: by default
-    the pooled IoU at threshold 0.5, for label maps hand over `metrics.mean_iou`. Only
-    the first channel of a mask is scored: others, such as a weight map, are for the
-    loss. `checkpoint` and `engine` bring in a file to go on from, and a GPU or several
+    the pooled IoU at the threshold that is best there, which the run keeps; for label
+    maps hand over `metrics.mean_iou`. Only the first channel of a mask is scored:
+    others, such as a weight map, are for the loss. `checkpoint` and `engine` bring in a file to go on from, and a GPU or several
     processes: see helpers/app.
 
     Raises FloatingPointError when the loss is not finite, ValueError when a setting

@@ -212,20 +212,17 @@ class Trial:
         names = {text(name): name for name in self.variants}
         rows = read(chapter)
         rows = rows[(rows.trial == own) & rows.variant.isin(list(names))]
-        if not len(rows):
-            return pandas.DataFrame(columns=["canary"])
-        rows = rows.dropna(axis="columns", how="all")
+        rows = rows.dropna(axis="columns", how="all") if len(rows) else rows
         place = rows.variant.map({name: k for k, name in enumerate(names)})
         rows = rows.assign(place=place).sort_values(["steps", "place", "seed"])
         keys = []
-        for steps_of, variant, seed in rows[["steps", "variant", "seed"]].itertuples(
-            index=False, name=None
-        ):
-            name = names[variant]
+        for row in rows.itertuples():
+            name = names[row.variant]
             name = name if isinstance(name, tuple) else (name,)
-            keys.append((steps_of, *name, seed))
+            keys.append((row.steps, *name, row.seed))
         levels = ["steps", *self.levels, "seed"]
-        rows.index = pandas.MultiIndex.from_tuples(keys, names=levels)
+        keys = pandas.DataFrame(keys, columns=levels)
+        rows.index = pandas.MultiIndex.from_frame(keys)
         rows = rows.drop(columns=[*KEYS, "place"])
         if steps is None:
             return rows

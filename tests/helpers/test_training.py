@@ -102,7 +102,7 @@ def test_fit_learns():
     seconds = [row["seconds"] for row in run.history]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
     best = max(row["score"] for row in run.history)
-    assert metrics.iou_at_half(*run.predict(validation)) == best
+    assert metrics.iou_at_best(*run.predict(validation)) == best
 
 
 def test_it_is_the_loop_by_hand_with_the_plain_optimizer():
@@ -235,7 +235,7 @@ def test_more_channels_reach_the_loss_and_only_the_first_is_scored():
     dataset = TensorDataset(images, torch.cat([masks, 1 + 2 * masks], 1))
     run = fit(small(), dataset, dataset, steps=60, every=60, lr=0.1, loss=weighted)
     assert all(torch.equal(part[:, 1], 1 + 2 * part[:, 0]) for part in seen)
-    score = metrics.iou_at_half(*run.predict(TensorDataset(images, masks)))
+    score = metrics.iou_at_best(*run.predict(TensorDataset(images, masks)))
     assert run.history[-1]["score"] == score > 0.6
 
 
