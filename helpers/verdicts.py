@@ -259,6 +259,9 @@ def decide(slug, *of, more=""):
                 row["label"] = f"{when}, {row['label']}"
             lines.append(row)
     word = only_when(words) if len(words) > 1 else word
+    noted = trials.origin(claim["chapter"]).get("claims", {})
+    if noted.get(slug, fixed(slug)) != fixed(slug):
+        more = f"The claim was changed after its first runs. {more}"
     if not lines:
         more = f"Not recorded yet: make bench. {more}"
     part = parts(claim)[0]
