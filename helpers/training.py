@@ -72,8 +72,8 @@ def fit(
     masks)` sees the validation set and returns a float, larger is better: by default
     the pooled IoU at the threshold that is best there, which the run keeps; for label
     maps hand over `metrics.mean_iou`. Only the first channel of a mask is scored:
-    others, such as a weight map, are for the loss. `checkpoint` and `engine` bring in a file to go on from, and a GPU or several
-    processes: see helpers/app.
+    others, such as a weight map, are for the loss. `checkpoint` and `engine` bring in
+    a file to go on from, and a GPU or several processes: see helpers/app.
 
     Raises FloatingPointError when the loss is not finite, ValueError when a setting
     makes no sense.
