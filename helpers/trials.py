@@ -180,8 +180,9 @@ class Trial:
             if isinstance(value, int | float) and key != "lr":
                 marks[key] = f"{value:.6g}"
         run, row, sets = self._small(name, nudge)
-        for unsteady in ("lr", "seconds"):
-            row.pop(unsteady, None)
+        for name in list(row):
+            if name in ("lr", "seconds") or name.endswith("_by_group"):
+                row.pop(name)  # neither steady nor a number
         shape = 1, *sets.train.tensors[0].shape[1:]
         return marks | fingerprint.digits(run, row, shape)
 
@@ -332,7 +333,10 @@ def agree(live, record):
     both = live.index.intersection(record.index)
     if not len(both):
         return 0
-    columns = live.columns.intersection(record.columns).drop("seconds", errors="ignore")
+    columns = []
+    for name in live.columns.intersection(record.columns):
+        if name != "seconds" and not name.endswith("_by_group"):
+            columns.append(name)
     levels = list(live.index.names[:-1])
     then = record[columns].loc[both].astype(float)
     now = live[columns].loc[both].astype(float)

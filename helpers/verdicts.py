@@ -17,7 +17,7 @@ import numpy as np
 import pandas
 from scipy import stats
 
-from helpers import page, trials
+from helpers import groups, page, trials
 
 CLAIMS = trials.RECORDS / "claims.toml"
 MARGIN = 0.03  # of IoU, Dice, F1 and shares; what is less makes no difference here
@@ -34,31 +34,33 @@ class Judgement(NamedTuple):
     small: bool  # the 90 % interval lies inside the margin
 
 
-def interval(values, share=0.95):
+def interval(values, share=0.95, error=0):
     """Student's interval of the mean of some values: (low, high).
 
-    Raises ValueError for fewer than two values: they have no spread.
+    `error` is a standard error that more values would not make smaller, such as that of
+    the test groups. Raises ValueError for fewer than two values: they have no spread.
     """
     values = np.asarray(values, float)
     if len(values) < 2:
         raise ValueError(f"{len(values)} values have no spread; an interval needs 2")
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * error
+    whole = np.sqrt(values.var(ddof=1) / len(values) + error**2)
+    reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * whole
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
-def judge(better, worse=0, margin=MARGIN):
+def judge(better, worse=0, margin=MARGIN, error=0):
     """The verdict on "better beats worse": a Judgement of scores paired by seed.
 
     `worse` may be one number for all, and is 0 where `better` are differences already.
     The 95 % interval of the differences above 0: "holds". Below: "does not hold here",
     the opposite showed. The 90 % interval inside +-margin, which is two one-sided tests
     at 5 %: "equal within 0.03". All else is "undecided". A difference that is sure and
-    smaller than the margin keeps its word, and is marked `small`.
+    smaller than the margin keeps its word, and is marked `small`. `error`: see
+    `interval`.
     """
     gain = np.asarray(better, float) - np.asarray(worse, float)
-    low, high = interval(gain)
-    inner = interval(gain, 0.9)
+    low, high = interval(gain, error=error)
+    inner = interval(gain, 0.9, error)
     small = bool(-margin < inner[0] and inner[1] < margin)
     if low > 0:
         word = "holds"
@@ -153,21 +155,42 @@ def gains(part, results, steps):
 
     What is worse is another arm, or the column `against` of the same rows.
     """
-    arms = []
     score = part.get("score", "iou")
-    worse = part.get("worse", part["better"]), part.get("against", score)
-    for arm, column in ((part["better"], score), worse):
-        key = tuple(arm) if isinstance(arm, list) else (arm,)
-        rows = results[column]
-        levels = list(range(len(key) + 1))
-        try:
-            arms.append(rows.xs((steps, *key), level=levels).dropna())
-        except KeyError:
-            return None
-    both = arms[0].index.intersection(arms[1].index)
-    better, worse = arms[0][both], arms[1][both]
+    better = of_arm(part["better"], score, results, steps)
+    other = part.get("worse", part["better"]), part.get("against", score)
+    worse = of_arm(*other, results, steps)
+    if better is None or worse is None:
+        return None
+    both = better.index.intersection(worse.index)
+    better, worse = better[both], worse[both]
     gain = worse - better if part.get("lower") else better - worse
     return gain, better, worse
+
+
+def of_arm(arm, column, results, steps):
+    """A column of an arm's rows at one budget, by seed; None where there are none."""
+    key = tuple(arm) if isinstance(arm, list) else (arm,)
+    levels = list(range(len(key) + 1))
+    try:
+        return results[column].xs((steps, *key), level=levels).dropna()
+    except KeyError:
+        return None
+
+
+def error_of_groups(part, results, steps, seeds):
+    """Standard error of a gain from the choice of test groups; 0 where none are noted.
+
+    The counts of a score stand in a column of its name and `_by_group`.
+    """
+    score = part.get("score", "iou")
+    columns = f"{score}_by_group", f"{part.get('against', score)}_by_group"
+    if not set(columns) <= set(results):
+        return 0
+    arms, names = [], (part["better"], part.get("worse", part["better"]))
+    for arm, column in zip(names, columns):
+        texts = of_arm(arm, column, results, steps)[seeds]
+        arms.append(np.stack([groups.from_text(text) for text in texts]))
+    return groups.error(*arms)
 
 
 def compare(part, results, steps):
@@ -180,7 +203,8 @@ def compare(part, results, steps):
     if found is None or len(found[0]) < 3:
         return None
     gain, better, worse = found
-    verdict = judge(gain, margin=part.get("margin", MARGIN))
+    error = error_of_groups(part, results, steps, gain.index)
+    verdict = judge(gain, margin=part.get("margin", MARGIN), error=error)
     if not_learned(part, results, steps, better, worse):
         verdict = verdict._replace(word="not learned at this budget")
     return verdict, gain, better, worse

@@ -63,8 +63,8 @@ def train(job):
         keep(run.net, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
     found["canary"] = fingerprint.canary()
-    for key, value in row.items():
-        found[key] = round(float(value), 5)
+    for key, value in row.items():  # counts by group are a text
+        found[key] = value if isinstance(value, str) else round(float(value), 5)
     return found
 
 

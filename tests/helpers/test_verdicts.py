@@ -183,6 +183,16 @@ def test_decide_judges_every_budget(monkeypatch):
     assert decided(monkeypatch, rows, score="cost")[0] != word
 
 
+def test_the_choice_of_test_groups_widens_the_interval(monkeypatch):
+    rows = table(A=("large", "large"), B=("none", "none"))
+    narrow = decided(monkeypatch, rows)[1][4][0]
+    rows["iou_by_group"] = "5/10 5/10 5/10"
+    rows.loc[(slice(None), "A"), "iou_by_group"] = "5/10 9/10 5/10"
+    wide = decided(monkeypatch, rows)[1][4][0]
+    assert wide["mean"] == narrow["mean"]
+    assert wide["low"] < 0 < narrow["low"]
+
+
 def test_a_claim_that_was_changed_later_says_so(monkeypatch):
     rows = table(A=("large", "none"), B=("none", "none"))
     monkeypatch.setattr(verdicts, "claims", lambda: dict(slug=CLAIM))

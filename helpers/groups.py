@@ -1,0 +1,57 @@
+"""How much a comparison depends on who was tested: scores by groups of test pictures.
+
+Many seeds on one test set do not replicate the data. Pictures of one patient, one solar
+module or one street are alike, so what is drawn anew is the whole group. Each pooled
+score is a ratio of two sums (IoU: pixels in both masks over pixels in either; F1: twice
+the hits over all marks), and a run keeps both numbers for each group and class: its
+counts, an array (groups, classes, 2).
+"""
+
+import numpy as np
+
+
+def score(counts):
+    """The pooled score: the mean over the classes of one sum over the other.
+
+    `counts` (..., groups, classes, 2); returns (...,), or a float. A class that neither
+    was there nor was found is left out; where that is so of all, the score is NaN.
+    """
+    above, below = np.moveaxis(counts.sum(axis=-3), -1, 0)
+    ratios = np.where(below > 0, above / np.maximum(below, 1), np.nan)
+    there = ~np.isnan(ratios)
+    total = np.where(there, ratios, 0).sum(axis=-1)
+    return np.where(there.any(axis=-1), total / np.maximum(there.sum(-1), 1), np.nan)
+
+
+def error(better, worse, draws=1000):
+    """Standard error of the mean gain that comes from the choice of the test groups.
+
+    `better` and `worse` are counts (seeds, groups, classes, 2) of the same groups. Both
+    are drawn with replacement, alike for both arms and at each call (the bootstrap).
+    """
+    groups = better.shape[1]
+    chances = np.full(groups, 1 / groups)
+    often = np.random.default_rng(0).multinomial(groups, chances, size=draws)
+    gains = []
+    for times in often:  # how often each group is drawn
+        weights = times[:, None, None]
+        gains.append((score(better * weights) - score(worse * weights)).mean())
+    return float(np.nanstd(gains, ddof=1))
+
+
+def to_text(counts):
+    """Counts (groups, classes, 2) for a table's column: '12/30,0/4 7/9,1/1'."""
+    groups = []
+    for of_group in counts:
+        classes = [f"{above:.7g}/{below:.7g}" for above, below in of_group]
+        groups.append(",".join(classes))
+    return " ".join(groups)
+
+
+def from_text(text):
+    """The counts (groups, classes, 2) that `to_text` wrote."""
+    groups = []
+    for of_group in text.split():
+        classes = of_group.split(",")
+        groups.append([list(map(float, pair.split("/"))) for pair in classes])
+    return np.array(groups)

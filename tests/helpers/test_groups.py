@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from helpers import groups, verdicts
+
+COUNTS = np.array([[[1, 2], [0, 0]], [[3, 4], [1, 5]]])  # 2 groups of 2 classes
+
+
+def test_a_score_pools_the_groups_and_averages_the_classes():
+    assert groups.score(COUNTS) == pytest.approx((4 / 6 + 1 / 5) / 2)
+    several = np.stack([COUNTS, 2 * COUNTS])
+    assert groups.score(several) == pytest.approx([(4 / 6 + 1 / 5) / 2] * 2)
+
+
+def test_a_class_that_is_nowhere_is_left_out():
+    assert groups.score(COUNTS[:1]) == 1 / 2
+    assert np.isnan(groups.score(COUNTS[:1, 1:]))
+
+
+def test_text_and_back():
+    text = groups.to_text(COUNTS)
+    assert text == "1/2,0/0 3/4,1/5"
+    assert np.array_equal(groups.from_text(text), COUNTS)
+
+
+def arms(rng, spread, n=40):
+    """Two arms, one seed: hits of 100 in each group, better by 5 to 5 + spread."""
+    hits = rng.integers(20, 60, n)
+    more = hits + 5 + rng.integers(0, spread + 1, n)
+    hundred = np.full(n, 100)
+    pair = np.stack([more, hundred], -1), np.stack([hits, hundred], -1)
+    return [arm[None, :, None] for arm in pair]
+
+
+def test_the_error_is_that_of_the_mean_over_groups():
+    better, worse = arms(np.random.default_rng(1), 30)
+    gain = (better - worse)[0, :, 0, 0] / 100
+    expected = gain.std(ddof=1) / np.sqrt(len(gain))
+    assert groups.error(better, worse) == pytest.approx(expected, rel=0.1)
+
+
+def test_groups_that_all_gain_the_same_bring_no_error():
+    better, worse = arms(np.random.default_rng(1), 0)
+    assert groups.error(better, worse) == pytest.approx(0)
+
+
+def test_the_error_of_the_groups_widens_a_verdict():
+    gain = [0.02, 0.03, 0.04, 0.03, 0.03]
+    assert verdicts.judge(gain).word == "holds"
+    wide = verdicts.judge(gain, error=0.03)
+    assert wide.word == "undecided" and wide.mean == verdicts.judge(gain).mean
