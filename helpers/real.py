@@ -32,6 +32,7 @@ BOOK = Path(__file__).resolve().parents[1]
 ROOT = BOOK / "downloads" / "real"
 FACTS = tomllib.loads((BOOK / "helpers" / "real.toml").read_text(encoding="utf-8"))
 SUMS = BOOK / "helpers" / "real_sums.txt"
+AGAIN = "Take it again from its origin"
 VOLUME = (48, 64, 48)  # voxels: holds every hippocampus, and divides by 16
 
 # --- which picture is where -------------------------------------------------------
@@ -49,7 +50,7 @@ BLOCKS = {  # of slices, with a gap of one slice in between
     "slices 20-23": range(20, 24),
     "slices 25-29": range(25, 30),
 }
-PLACES = {  # of a group, where no lot decides
+PLACES = {  # of a group, a folder or both, where no lot decides
     ("camvid", "group"): STREETS | {"test/Seq05VD": "test"},
     ("camvid", "leaky"): STREETS | CONTINUED,
     ("isbi_em", "group"): dict(zip(BLOCKS, ("train", "validation", "test"))),
@@ -72,9 +73,10 @@ def divided(name, split="group"):
         raise ValueError(f"{name} has no split {split!r}; take {' or '.join(known)}")
     parts = dict(train=[], validation=[], test=[])
     for pair in sums(name):
-        key = pair.split("/")[0] if split == "given" else group(name, pair)
-        if key in places:
-            parts[places[key]].append(pair)
+        own, folder = group(name, pair), pair.rpartition("/")[0]
+        for key in (own, folder, f"{folder}/{own}"):
+            if key in places:
+                parts[places[key]].append(pair)
     return parts
 
 
@@ -93,13 +95,12 @@ def shared_out(name):
 
 def group(name, pair):
     """What a pair must not be parted from: its module, street, examination, block."""
-    folder, _, stem = pair.rpartition("/")
+    stem = pair.rpartition("/")[2]
     if name == "pv_el_cells":
         return stem.rpartition("_")[0]  # EL100_33: cell 33 of module EL100
-    if name == "camvid":
-        return f"{folder}/{stem.partition('_')[0]}"
-    if name == "hc18":
-        return stem.partition("_")[0]  # 609_2HC: second picture of examination 609
+    if name in ("camvid", "hc18"):
+        # 0001TP_006690: a frame of street 0001TP. 609_2HC: of examination 609.
+        return stem.partition("_")[0]
     if name == "isbi_em":
         for block, slices in BLOCKS.items():
             if int(stem) in slices:
@@ -145,8 +146,8 @@ class Pictures(Dataset):
         for pair in self.names:
             image, label = read(name, pair, ROOT / name)
             self.groups.append(group(name, pair))
-            self.images.append(torch.from_numpy(as_image(image)))
-            self.labels.append(torch.from_numpy(as_label(label, FACTS[name])))
+            self.images.append(torch.tensor(as_image(image)))
+            self.labels.append(torch.tensor(as_label(label, FACTS[name])))
 
     def __len__(self):
         return len(self.names)
@@ -305,14 +306,14 @@ def read(name, pair, folder):
     if total.hexdigest()[:16] != sums(name)[pair]:
         what = difference(fact(name), *arrays)
         files = " or ".join(str(path) for path in paths(name, pair, folder))
-        raise ValueError(f"{files} is not what {name} holds: {what}. Fetch it again")
+        raise ValueError(f"{files} is not what {name} holds: {what}. {AGAIN}")
     return arrays
 
 
 def decode(path):
     """The pixels of a file, and the bytes that its sum is made of."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: fetch the set again")
+        raise FileNotFoundError(f"{path} is missing. {AGAIN}")
     content = path.read_bytes()
     try:
         if path.name.endswith(".nii.gz"):
@@ -321,7 +322,7 @@ def decode(path):
             pixels = np.asarray(image)
     except Exception as error:  # Pillow, gzip and nibabel raise errors of many kinds
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is damaged ({reason}): fetch it again") from error
+        raise ValueError(f"{path} is damaged ({reason}). {AGAIN}") from error
     if path.suffix == ".png":
         content = f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()
     return pixels, content

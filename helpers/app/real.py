@@ -1,0 +1,207 @@
+"""The command line of the six real sets: what there is, and put one in place.
+
+    python -m helpers.app.real list
+    python -m helpers.app.real fetch hc18
+    python -m helpers.app.real fetch hc18 --from FOLDER
+
+`fetch` says first where the pictures come from, on what terms, and how much it will
+be. It takes them with git, from the commit that is named in real.toml, and goes on
+where it was interrupted; what git brings is checked by git's own sums, what is made of
+it by real_sums.txt. FOLDER is a copy of the origin's repository, or a folder in which a
+set lay in place. Pictures then lie below downloads/real, which git ignores. A refusal
+is one line, with exit status 2, and leaves nothing half written in place.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from helpers import real
+from helpers.app.prepare import prepare
+from helpers.app.train import Parser, say
+
+AT_ONCE = 500  # files in one order to git: as much is asked for again at the most
+
+
+def main(argv=None):
+    """Run the command line; return its exit status."""
+    try:
+        args = parser().parse_args(argv)
+        args.run(args)
+        return 0
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on", sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+
+
+def parser():
+    """All that the command line takes."""
+    about = dict(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top = Parser(prog="python -m helpers.app.real", **about)
+    commands = top.add_subparsers(required=True, metavar="list | fetch")
+    sub = commands.add_parser("list", help="the sets, and which are in place")
+    sub.set_defaults(run=show)
+    sub = commands.add_parser("fetch", help="put a set in place")
+    sub.set_defaults(run=fetch)
+    sub.add_argument("name", help=", ".join(real.FACTS), metavar="NAME")
+    where = "take it from this folder instead of the internet"
+    sub.add_argument("--from", help=where, type=Path, dest="source", metavar="FOLDER")
+    return top
+
+
+def show(args):
+    """One line for each set."""
+    for name, facts in real.FACTS.items():
+        size = f"{facts['pairs']} pairs, {facts['mib']} MiB"
+        place = "in place" if real.ready(name) else f"{facts['fetched_mib']} to fetch"
+        say(f"{name:12} {size:20} {place:13} {facts['title']}; {facts['licence']}")
+
+
+def fetch(args):
+    """Put a set in place, unless it is."""
+    name, target = args.name, real.ROOT / args.name
+    facts = real.fact(name)
+    if real.ready(name):
+        say(f"{name} is in place: {target}")
+        return
+    say(about(name, args.source))
+    source, made = args.source, True
+    if source:
+        source, made = tree(name, source)
+        room(facts["mib"])
+    else:
+        room(facts["mib"] + 2 * facts["fetched_mib"])  # packed and unpacked
+        source = bring(name)
+    part = real.ROOT / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)  # of an interrupted preparation: seconds
+    try:
+        prepare(name, source, part, made)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(clone_of(name), ignore_errors=True)
+    say(f"{target}: {facts['pairs']} pairs, content {real.checksum(name)}")
+
+
+def about(name, source):
+    """What a reader should know before anything is fetched."""
+    facts = real.FACTS[name]
+    size = f"about {facts['fetched_mib']} MiB" if not source else f"here {source}"
+    lines = [
+        f"{name}: {facts['title']}, {facts['pairs']} pairs, {facts['mib']} MiB",
+        f"from: {facts['url']}, commit {facts['commit']}, {facts['folder']}; {size}",
+        f"licence: {facts['licence']}. Pictures may be shown: {facts['shown']}",
+        f"cite: {facts['citation']}",
+    ]
+    if "doi" in facts:
+        lines.append(f"data: https://doi.org/{facts['doi']}")
+    return "\n".join(textwrap.fill(line, 88, subsequent_indent="  ") for line in lines)
+
+
+def room(mib):
+    """Refuse where the disk has no room for so many MiB; make the folder."""
+    real.ROOT.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(real.ROOT).free / 2**20
+    if free < mib:
+        raise ValueError(
+            f"{real.ROOT} has {free:.0f} MiB free, and {mib} are needed: make room"
+        )
+
+
+def tree(name, folder):
+    """Where the set lies in a reader's folder, and whether it is still to be made."""
+    facts = real.FACTS[name]
+    origin = folder / facts["folder"]
+    if origin.is_dir():
+        if (folder / ".git").exists():
+            same_commit(folder, facts["commit"])
+        return origin, True
+    first = real.paths(name, next(iter(real.sums(name))), folder)[0]
+    if first.parent.is_dir():
+        return folder, False
+    raise FileNotFoundError(
+        f"{folder} holds neither {facts['folder']} (as {facts['url']} does) nor "
+        f"{first.parent.relative_to(folder)} (as a set in place does)"
+    )
+
+
+# --- git --------------------------------------------------------------------------
+
+
+def bring(name):
+    """Fetch a set with git, or go on with it: the set's folder as it is there."""
+    facts, clone = real.FACTS[name], clone_of(name)
+    if not clone.exists():
+        new = Path(f"{clone}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        # The list of all files, and none of them.
+        git(".", "clone", "-q", "--filter=blob:none", "-n", facts["url"], str(new))
+        os.replace(new, clone)
+    commit = full_hash(clone, facts)
+    listing = git(clone, "ls-tree", "-r", commit, f"{facts['folder']}/").splitlines()
+    ids = []
+    for line in listing:
+        ids.append(line.split()[2])  # mode, type, hash, path
+    for start in range(0, len(ids), AT_ONCE):
+        wanted = "\n".join(ids[start : start + AT_ONCE])
+        git(clone, "fetch", "-q", "--stdin", *LEAN, "origin", text=wanted)
+        say(f"{min(start + AT_ONCE, len(ids))} of {len(ids)} files")
+    git(clone, "checkout", "-q", commit, "--", facts["folder"])
+    return clone / facts["folder"]
+
+
+LEAN = ("--filter=blob:none", "--no-tags", "--no-write-fetch-head", "--refmap=")
+
+
+def clone_of(name):
+    return real.ROOT / f"{name}.git.part"
+
+
+def full_hash(clone, facts):
+    """The commit of a set in a clone; ValueError where it is not there."""
+    wanted = facts["commit"]
+    try:
+        found = git(clone, "rev-parse", "--verify", "-q", f"{wanted}^{{commit}}")
+    except OSError as error:
+        what = f"{facts['url']} has no commit {wanted}"
+        raise ValueError(f"{what}: take the set from a folder, with --from") from error
+    return found.strip()
+
+
+def same_commit(folder, wanted):
+    """Refuse a copy of the origin in which another commit is checked out."""
+    found = git(folder, "rev-parse", "HEAD").strip()
+    if not found.startswith(wanted):
+        way_out = f"git -C {folder} checkout {wanted}"
+        raise ValueError(f"{folder} is at commit {found}, not {wanted}: {way_out}")
+
+
+def git(folder, *words, text=None):
+    """What git says; OSError with its last words where it fails."""
+    command = ["git", "-C", str(folder), *words]
+    settings = os.environ | dict(GIT_TERMINAL_PROMPT="0", LC_ALL="C")
+    pipes = dict(capture_output=True, text=True, input=text, env=settings)
+    try:
+        done = subprocess.run(command, **pipes)
+    except FileNotFoundError as error:
+        raise OSError("git is needed to fetch, and is not there: install it") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise OSError(
+            f"git {words[0]} failed ({last}): look at the connection and repeat the "
+            "command, which goes on, or take the set from a folder, with --from"
+        )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
