@@ -120,6 +120,8 @@ def room(mib):
 def tree(name, folder):
     """Where the set lies in a reader's folder, and whether it is still to be made."""
     facts = real.FACTS[name]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: check the path")
     origin = folder / facts["folder"]
     if origin.is_dir():
         if (folder / ".git").exists():
