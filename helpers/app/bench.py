@@ -84,7 +84,11 @@ def claims_of(chapter, trial):
 
 
 def pilots(names, kind):
-    """Choose a short or a long rate for each variant of the trials that tune."""
+    """Choose a short or a long rate for each variant of the trials that tune.
+
+    A short one among all RATES; a long one around the short one, which is mostly
+    lower. Where the best is the last that was tried, one step further is tried, too.
+    """
     jobs = []
     for chapter in names:
         for key, trial in trials_of(chapter).items():
@@ -95,17 +99,34 @@ def pilots(names, kind):
                 job = dict(chapter=chapter, trial=key, variant=trials.text(name))
                 jobs.append(job | dict(kind=kind, steps=steps, seed=seed))
     at_rates = []
-    for job, lr in itertools.product(jobs, RATES):
-        at_rates.append(job | dict(lr=lr))
-    work(at_rates, have_rates, add_rate, rate_key)
-    edges = []  # one step further where the best rate is the last one
     for job in jobs:
-        best = trials.best_rate(job["variant"], kind)
-        if best == RATES[0]:
-            edges.append(job | dict(lr=RATES[0] / 2.5))
-        if best == RATES[-1]:
-            edges.append(job | dict(lr=RATES[-1] * 2.5))
+        for lr in grid(job["variant"], kind):
+            at_rates.append(job | dict(lr=lr))
+    work(at_rates, have_rates, add_rate, rate_key)
+    edges = []
+    for job in jobs:
+        best, tried = trials.best_rate(job["variant"], kind), grid(job["variant"], kind)
+        if best == tried[0]:
+            edges.append(job | dict(lr=beside(best, -1)))
+        if best == tried[-1]:
+            edges.append(job | dict(lr=beside(best, 1)))
     work(edges, have_rates, add_rate, rate_key)
+
+
+def grid(network, kind):
+    """The rates that are tried at first."""
+    if kind == "short":
+        return RATES
+    short = trials.best_rate(network, "short")
+    return beside(short, -1), short, beside(short, 1)
+
+
+def beside(lr, step):
+    """The next rate of the grid, `step` 1 or -1, or as far again beyond its edge."""
+    place = RATES.index(lr) + step if lr in RATES else -1
+    if 0 <= place < len(RATES):
+        return RATES[place]
+    return float(f"{lr * 2.5**step:.3g}")
 
 
 RATE_KEYS = ["network", "budget", "lr", "seed"]

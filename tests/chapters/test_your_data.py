@@ -1,4 +1,4 @@
-"""What the functions of chapter 09 must do."""
+"""What the functions of chapter 10 must do."""
 
 import math
 import warnings
@@ -8,7 +8,7 @@ import torch
 
 from helpers import chapters, data, folders, metrics
 
-chapter = chapters.load("09_your_data")
+chapter = chapters.load("10_your_data")
 inception = chapters.load("05_inception_unet")
 unet = chapters.load("02_unet")
 
