@@ -5,6 +5,8 @@
 # make address          carry the address of _config.yml to where it is copied
 # make bench            the recorded trials of all chapters, ten hours and more; goes on
 #                       where it stopped. make bench CHAPTER=04: that chapter's alone
+# make real             those of chapter 09, on the real sets that are in place, six
+#                       hours and more. make real SET=dsb2018: on that set alone
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
@@ -33,6 +35,9 @@ address: $(ENV)
 bench: $(ENV)
 	$(BIN)/python -m helpers.app.bench $(CHAPTER)
 
+real: $(ENV)
+	$(BIN)/python -m helpers.app.bench 09 $(addprefix --set=,$(SET))
+
 $(ENV): requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No Python at '$(PYTHON)': install Python 3.11 to 3.13, or name yours: make book PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "The book needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another: make book PYTHON=python3.12" % v[:2])'
@@ -44,4 +49,4 @@ $(ENV): requirements.txt constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book page test verdicts address bench clean
+.PHONY: book page test verdicts address bench real clean

@@ -42,7 +42,9 @@ class Sets(NamedTuple):
     @property
     def share(self):
         """Share of foreground in the training masks (of their first channel)."""
-        return (self.train.tensors[1][:, 0] > 0).float().mean().item()
+        if isinstance(self.train, TensorDataset):
+            return (self.train.tensors[1][:, 0] > 0).float().mean().item()
+        return self.train.share  # pictures that are read one by one know it
 
 
 def draw(make, sizes=(600, 150, 200), **settings):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from helpers import cost, data
+from helpers import cost, data, real, training
 
 PICTURES = 6
 SETTINGS = dict(batch=2, steps=5, every=5, lr=5e-3)  # 5: the shortest cycle of the rate
@@ -62,8 +62,16 @@ def small_sets(sets):
 
 
 def small(dataset):
-    """A few pictures from all over a TensorDataset, in double precision."""
-    images, masks = dataset.tensors
+    """A few pictures from all over a data set, in double precision.
+
+    Whole real pictures, to test on, stay as they are: `real.answer` turns them.
+    """
+    if isinstance(dataset, real.Pictures):
+        return dataset
+    if isinstance(dataset, TensorDataset):
+        images, masks = dataset.tensors
+    else:
+        images, masks = training.batch_of(dataset, range(PICTURES))
     few = torch.linspace(0, len(images) - 1, min(PICTURES, len(images))).long()
     if masks.is_floating_point():
         masks = masks.double()

@@ -16,6 +16,7 @@ import gzip
 import hashlib
 import io
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def load(name, split="group"):
     FileNotFoundError where the set, or a file of it, is not in place.
     """
     parts = divided(name, split)
-    if not ready(name):
+    if not ready(name) and not DRAWN:
         order = f"python -m helpers.app.real fetch {name}"
         raise FileNotFoundError(f"{ROOT / name} is not there: `{order}` puts it there")
     return Sets(*(Pictures(name, pairs) for pairs in parts.values()))
@@ -132,6 +133,24 @@ def ready(name):
     return (ROOT / name).is_dir()
 
 
+@contextmanager
+def drawn(most):
+    """Within this block a set holds `most` drawn pictures a part, of its own form.
+
+    For checks that need no real picture, and must be quick: fingerprints.
+    """
+    DRAWN.update(most=most)
+    load.cache_clear()
+    try:
+        yield
+    finally:
+        DRAWN.clear()
+        load.cache_clear()
+
+
+DRAWN = {}
+
+
 class Pictures(Dataset):
     """Pairs of a set, in memory: items (image, mask) as the module's docstring says.
 
@@ -141,10 +160,10 @@ class Pictures(Dataset):
     """
 
     def __init__(self, name, pairs):
-        self.name, self.names = name, list(pairs)
+        self.name, self.names = name, list(pairs)[: DRAWN.get("most")]
         self.groups, self.images, self.labels = [], [], []
         for pair in self.names:
-            image, label = read(name, pair, ROOT / name)
+            image, label = noise(name, pair) if DRAWN else read(name, pair, ROOT / name)
             self.groups.append(group(name, pair))
             self.images.append(torch.tensor(as_image(image)))
             self.labels.append(torch.tensor(as_label(label, FACTS[name])))
@@ -174,20 +193,30 @@ class Crops(Dataset):
     """`n` square crops of `size` px from a data set of (image, mask), native scale.
 
     Picture and place of crop i depend on seed and i alone; all pictures, and all places
-    in one, are equally likely. Raises ValueError for a picture that is too small.
+    in one, are equally likely. `change(mask)` makes of a mask what is to be learned.
+    Raises ValueError for a picture that is too small.
     """
 
-    def __init__(self, pictures, n, size, seed=0):
+    def __init__(self, pictures, n, size, seed=0, change=None):
         self.pictures, self.n, self.size, self.seed = pictures, n, size, seed
+        self.change = change
 
     def __len__(self):
         return self.n
+
+    @functools.cached_property
+    def share(self):
+        """Share of foreground in the first 100 crops (of the masks' first channel)."""
+        masks = [self[i][1][0] for i in range(min(100, self.n))]
+        return (torch.stack(masks) > 0).float().mean().item()
 
     def __getitem__(self, index):
         if not 0 <= index < self.n:
             raise IndexError(f"crop {index} of {self.n}")
         rng = np.random.default_rng([self.seed, index])
         image, mask = self.pictures[int(rng.integers(len(self.pictures)))]
+        if self.change:
+            mask = self.change(mask)
         height, width = image.shape[-2:]
         if min(height, width) < self.size:
             raise ValueError(
@@ -207,6 +236,7 @@ def answer(net, image, step=32):
     """
     height, width = image.shape[-2:]
     pads = [0, -width % step, 0, -height % step]
+    image = image.to(next(net.parameters()))
     with torch.no_grad():
         logits = main_map(net.eval()(F.pad(image[None], pads, mode="reflect")))
     return logits[0, :, :height, :width]
@@ -334,6 +364,21 @@ def voxels(content):
 
     volume = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
     return np.asanyarray(volume.dataobj)
+
+
+def noise(name, pair):
+    """Random pixels and labels in the form that `read` returns; the same for a pair."""
+    facts = fact(name)
+    digest = hashlib.sha256(f"{name}/{pair}".encode()).digest()
+    rng = np.random.default_rng(list(digest[:8]))
+    volume = facts["image"].endswith(".nii.gz")
+    blocks = (5, 7, 6) if volume else (16, 16)
+    values = facts.get("values", range(5))  # without them: instances
+    label, pixels = rng.choice(values, blocks).astype(np.uint8), rng.random(blocks)
+    for axis in range(len(blocks)):
+        label, pixels = label.repeat(8, axis), pixels.repeat(8, axis)
+    pixels = (127 * (pixels + rng.random(pixels.shape))).astype(np.uint8)
+    return pixels, label
 
 
 def difference(facts, image, label):

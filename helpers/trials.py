@@ -21,7 +21,7 @@ import numpy as np
 import pandas
 import torch
 
-from helpers import data, fingerprint, metrics, page, training
+from helpers import data, fingerprint, metrics, page, real, training
 
 RECORDS = Path(__file__).resolve().parents[1] / "notebooks"
 LIVE = (100, 101, 102)  # the first three recorded seeds; lower ones are for pilots
@@ -73,17 +73,18 @@ class Trial:
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
     own `steps` grow in proportion. With `tune`, `make bench` chooses a rate for each
     variant, under its name; with `keep`, it keeps the longest runs' networks. `record`
-    are the recorded seeds where the usual five or ten will not do.
+    are the recorded seeds where the usual five or ten will not do, `needs` the real set
+    (helpers/real.py) without which nothing can be trained.
     """
 
     def __init__(
         self, name, variants, sets=None, *, steps=250, budgets=None, seeds=LIVE,
         evaluate=all_scores, levels=("variant",), tune=False, keep=False,
-        record=None, **settings,
+        record=None, needs=None, **settings,
     ):  # fmt: skip
         self.name, self.variants, self.sets = name, variants, sets
         self.steps, self.seeds, self.levels = steps, seeds, levels
-        self.tune, self.keep, self.record = tune, keep, record
+        self.tune, self.keep, self.record, self.needs = tune, keep, record, needs
         self.budgets = budgets
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
@@ -197,10 +198,12 @@ class Trial:
         if "after" in own:
             trial, earlier = own["after"]
             before = trial._small(earlier)[0].net
-        with data.first(fingerprint.PICTURES, fill=True):
-            sets = fingerprint.small_sets(self.draws(name)(0))
-        with data.first(fingerprint.PICTURES), fingerprint.double_precision():
-            run, row = small.one(name, 0, small.steps, sets, before)
+        few = fingerprint.PICTURES
+        with real.drawn(few):
+            with data.first(few, fill=True):
+                sets = fingerprint.small_sets(self.draws(name)(0))
+            with data.first(few), fingerprint.double_precision():
+                run, row = small.one(name, 0, small.steps, sets, before)
         return run, row, sets
 
     def recorded(self, steps=None):
@@ -308,7 +311,7 @@ def read(chapter):
     path = RECORDS / f"{chapter}.csv"
     if not path.is_file():
         return pandas.DataFrame(columns=[*KEYS, "canary"])
-    texts = dict(canary=str, variant=str, trial=str)
+    texts = dict(canary=str, variant=str, trial=str, data=str)
     kept = dict(keep_default_na=False, na_values=[""])  # "None" may be a name
     return pandas.read_csv(path, comment="#", dtype=texts, **kept)
 

@@ -28,7 +28,7 @@ import joblib
 import pandas
 import torch
 
-from helpers import chapters, trials, verdicts
+from helpers import chapters, real, trials, verdicts
 from helpers.app.record import execute, mark, trials_of
 
 RATES = (8e-4, 2e-3, 5e-3, 1.25e-2, 3e-2)
@@ -263,12 +263,20 @@ def drop(chapter, belong):
 # --- seeds ------------------------------------------------------------------------
 
 
-def recordings(names, seeds, only=None):
-    """The jobs of all trials at all budgets: seed by seed, short budgets first."""
+def recordings(names, seeds, only=None, real_set=None):
+    """The jobs of trials at all budgets: seed by seed, short budgets first.
+
+    `only` these (chapter, trial), and only those on a real set; those whose real set is
+    not in place have to wait.
+    """
     jobs = []
     for chapter in names:
         for key, trial in trials_of(chapter).items():
             if only is not None and (chapter, key) not in only:
+                continue
+            if real_set and trial.needs != real_set:
+                continue
+            if trial.needs and not real.ready(trial.needs):
                 continue
             own = trial.record or seeds
             for steps, seed, name in itertools.product(
@@ -347,11 +355,12 @@ def main():
     parser.add_argument("chapter", nargs="*", help="its number, such as 04")
     parser.add_argument("--rates", action="store_true", help="only choose the rates")
     parser.add_argument("--check", action="store_true", help="only tell what changed")
+    parser.add_argument("--set", help="only trials on it", choices=real.FACTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     everyone, names = with_trials(), []
     for name in everyone:
-        asked = arguments.chapter or [name]
+        asked = arguments.chapter or ([] if on_real_sets(name) else [name])
         if name[:2] in asked or name in asked:
             names.append(name)
     if not names:
@@ -361,6 +370,9 @@ def main():
         for key in other:
             print("new or changed:", " / ".join(key))
         sys.exit(bool(other))
+    missing = lacking(names)
+    for name in missing:
+        print(f"{name} is not in place: python -m helpers.app.real fetch {name}")
     if not arguments.rates:
         settle(names)
     have, well = functools.partial(have_rows, names), True
@@ -369,13 +381,26 @@ def main():
         if arguments.rates:
             continue
         settle_rates(names, kind)
-        jobs = recordings(names, SEEDS)
-        jobs = [job for job in jobs if job["kind"] == kind]
-        well &= work(jobs, have, add_row, row_key)
-        jobs = recordings(names, MORE, wide(names))
-        jobs = [job for job in jobs if job["kind"] == kind]
-        well &= work(jobs, have, add_row, row_key)
-    sys.exit(not well)
+        for seeds, only in ((SEEDS, None), (MORE, wide)):
+            jobs = recordings(names, seeds, only and only(names), arguments.set)
+            jobs = [job for job in jobs if job["kind"] == kind]
+            well &= work(jobs, have, add_row, row_key)
+    sys.exit(not well or bool(missing))
+
+
+def on_real_sets(chapter):
+    """Whether a chapter's trials need pictures that the book does not draw."""
+    return any(trial.needs for trial in trials_of(chapter).values())
+
+
+def lacking(names):
+    """The real sets that the trials of some chapters need and that are not in place."""
+    found = []
+    for name in names:
+        for trial in trials_of(name).values():
+            if trial.needs and not real.ready(trial.needs) and trial.needs not in found:
+                found.append(trial.needs)
+    return found
 
 
 def with_trials():

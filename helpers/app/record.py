@@ -2,7 +2,7 @@
 
 import functools
 
-from helpers import chapters, fingerprint, trials
+from helpers import chapters, fingerprint, real, trials
 
 WEIGHTS = chapters.NOTEBOOKS / "weights"
 
@@ -63,6 +63,8 @@ def train(job):
         keep(run.net, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
     found["canary"] = fingerprint.canary()
+    if trial.needs:
+        found["data"] = real.checksum(trial.needs)
     for key, value in row.items():  # counts by group are a text
         found[key] = value if isinstance(value, str) else round(float(value), 5)
     return found
