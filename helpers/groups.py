@@ -10,6 +10,17 @@ counts, an array (groups, classes, 2).
 import numpy as np
 
 
+def add_up(counts, names):
+    """Counts (pictures, classes, 2) added up by group, in the order of their names.
+
+    `names` are the groups that the pictures belong to. Returns (groups, classes, 2).
+    """
+    total = {}
+    for name, own in zip(names, counts):
+        total[name] = total.get(name, 0) + np.asarray(own, float)
+    return np.stack([total[name] for name in sorted(total)])
+
+
 def score(counts):
     """The pooled score: the mean over the classes of one sum over the other.
 

@@ -139,7 +139,7 @@ def drawn(most):
 
     For checks that need no real picture, and must be quick: fingerprints.
     """
-    DRAWN.update(most=most)
+    DRAWN.update(most=most, volume=(16, 16, 16))
     load.cache_clear()
     try:
         yield
@@ -148,7 +148,7 @@ def drawn(most):
         load.cache_clear()
 
 
-DRAWN = {}
+DRAWN = {}  # what such a block sets
 
 
 class Pictures(Dataset):
@@ -193,8 +193,8 @@ class Crops(Dataset):
     """`n` square crops of `size` px from a data set of (image, mask), native scale.
 
     Picture and place of crop i depend on seed and i alone; all pictures, and all places
-    in one, are equally likely. `change(mask)` makes of a mask what is to be learned.
-    Raises ValueError for a picture that is too small.
+    in one, are equally likely; with a size of None it is the whole picture. `change`
+    makes of a mask what is to be learned. Raises ValueError for too small a picture.
     """
 
     def __init__(self, pictures, n, size, seed=0, change=None):
@@ -218,6 +218,8 @@ class Crops(Dataset):
         if self.change:
             mask = self.change(mask)
         height, width = image.shape[-2:]
+        if self.size is None:
+            return image, mask
         if min(height, width) < self.size:
             raise ValueError(
                 f"a crop of {self.size} px does not fit into a picture of {height} x "
@@ -236,7 +238,7 @@ def answer(net, image, step=32):
     """
     height, width = image.shape[-2:]
     pads = [0, -width % step, 0, -height % step]
-    image = image.to(next(net.parameters()))
+    image = image.to(next(net.parameters(), image))  # a GPU's, or in double precision
     with torch.no_grad():
         logits = main_map(net.eval()(F.pad(image[None], pads, mode="reflect")))
     return logits[0, :, :height, :width]
@@ -274,11 +276,11 @@ def normalised(volume):
 
 
 def padded(volume):
-    """The volume in the middle of *VOLUME, zeros around it."""
-    pads = []
-    for size, full in zip(volume.shape, VOLUME):
+    """The volume in the middle of a larger one, zeros around it."""
+    pads, room = [], DRAWN.get("volume", VOLUME)
+    for size, full in zip(volume.shape, room):
         if size > full:
-            raise ValueError(f"a volume of {volume.shape} voxels exceeds {VOLUME}")
+            raise ValueError(f"a volume of {volume.shape} voxels exceeds {room}")
         pads.append(((full - size) // 2, (full - size + 1) // 2))
     return np.pad(volume, pads)
 
@@ -372,7 +374,7 @@ def noise(name, pair):
     digest = hashlib.sha256(f"{name}/{pair}".encode()).digest()
     rng = np.random.default_rng(list(digest[:8]))
     volume = facts["image"].endswith(".nii.gz")
-    blocks = (5, 7, 6) if volume else (16, 16)
+    blocks = (2, 2, 1) if volume else (14, 14)
     values = facts.get("values", range(5))  # without them: instances
     label, pixels = rng.choice(values, blocks).astype(np.uint8), rng.random(blocks)
     for axis in range(len(blocks)):

@@ -17,6 +17,12 @@ def test_a_class_that_is_nowhere_is_left_out():
     assert np.isnan(groups.score(COUNTS[:1, 1:]))
 
 
+def test_pictures_of_a_group_are_added_up():
+    counts = [[[1, 2]], [[3, 4]], [[5, 6]]]
+    added = groups.add_up(counts, ["b", "a", "b"])
+    assert np.array_equal(added, [[[3, 4]], [[6, 8]]])
+
+
 def test_text_and_back():
     text = groups.to_text(COUNTS)
     assert text == "1/2,0/0 3/4,1/5"
