@@ -46,7 +46,8 @@ class Op:
 
     `settings` holds what the kind needs, one number per spatial axis: conv, upconv and
     pool have kernel, stride, padding, dilation (pool also ceil_mode), crop and pad
-    have before and after in pixels, upsample has mode and align_corners.
+    have before and after in pixels (pad also mode and value), upsample has mode,
+    align_corners and scale, which is None where the network names a size instead.
     """
 
     index: int
@@ -71,10 +72,19 @@ def trace(net: nn.Module, *input_shape: int) -> list[Op]:
     network returns) have the kind "output". A size which the network refuses raises the
     network's own error.
     """
+    return operations(exported(net, *input_shape))
+
+
+def exported(net: nn.Module, *input_shape: int) -> torch.export.ExportedProgram:
+    """The network as PyTorch writes it down, without weights: a graph of calls."""
     twin, x = on_meta(net, *input_shape)
     with torch.device("meta"):
         twin(x)  # first without torch.export, whose errors hide the network's own
-        program = torch.export.export(twin, (x,), strict=False)
+        return torch.export.export(twin, (x,), strict=False)
+
+
+def operations(program: torch.export.ExportedProgram) -> list[Op]:
+    """The list of `trace`, from what `exported` returned: an Op has its node's name."""
     inputs = program.graph_signature.user_inputs
     ops, index_of = [], {}
     for node in program.graph.nodes:
@@ -84,7 +94,7 @@ def trace(net: nn.Module, *input_shape: int) -> list[Op]:
             _add_outputs(ops, index_of, node.args[0])
         elif not sources and node.name not in inputs:
             continue  # a parameter, buffer or constant, or computed from these alone
-        elif not isinstance(value, torch.Tensor) or _name(node) in SILENT:
+        elif not isinstance(value, torch.Tensor) or function_name(node) in SILENT:
             index_of[node] = sources[0]
         else:
             index_of[node] = _add(ops, index_of, node)
@@ -171,7 +181,7 @@ def _add(ops, index_of, node) -> int:
     sources = _sources(node, index_of)
     kind, settings = "input", {}
     if node.op != "placeholder":
-        kind, settings = _describe(node, _name(node), len(sources))
+        kind, settings = _describe(node, function_name(node), len(sources))
     modules = []
     for path, _ in node.meta.get("nn_module_stack", {}).values():
         if path:
@@ -207,7 +217,7 @@ def _add_outputs(ops, index_of, results) -> None:
     ops += outputs
 
 
-def _name(node) -> str:
+def function_name(node) -> str:
     """PyTorch's name of the function, in-place or not: conv2d, relu, cat ..."""
     schema = getattr(node.target, "_schema", None)
     return schema.name.split("::")[1].rstrip("_") if schema else node.name
@@ -222,13 +232,14 @@ def _describe(node, name, sources) -> tuple[str, dict]:
     if kind is None:
         return _pointwise(node, name, sources), {}
     spatial = len(node.meta["val"].shape) - 2
-    given = _arguments(node)
+    given = arguments(node)
     if kind in ("conv", "upconv", "pool"):
         return kind, _window(given, kind, spatial)
     if kind == "upsample":
         corners = bool(given.get("align_corners"))
         mode = re.sub(r"upsample_|\dd", "", name)
-        return kind, {"mode": mode, "align_corners": corners}
+        scale = given.get("scale_factors")
+        return kind, {"mode": mode, "align_corners": corners, "scale": scale}
     if kind == "pad":
         return _padding(given, spatial)
     if kind == "crop":
@@ -249,9 +260,10 @@ def _pointwise(node, name, sources) -> str:
     return "add" if name in ("add", "sub") else "multiply"
 
 
-def _arguments(node) -> dict:
-    """A call's arguments by name, defaults included."""
-    declared = node.target._schema.arguments
+def arguments(node) -> dict:
+    """A call's arguments by name, defaults included; {} for an input."""
+    schema = getattr(node.target, "_schema", None)
+    declared = schema.arguments if schema else []
     values = {}
     for argument in declared:
         if argument.has_default_value():
@@ -286,7 +298,7 @@ def _padding(given, spatial) -> tuple[str, dict]:
         cut = {"before": tuple(-b for b in before), "after": tuple(-a for a in after)}
         return "crop", cut
     extra = {"before": tuple(before), "after": tuple(after)}
-    return "pad", extra | {"mode": given["mode"]}
+    return "pad", extra | {"mode": given["mode"], "value": given["value"]}
 
 
 def _slice(node, given, spatial) -> tuple[str, dict]:
