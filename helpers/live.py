@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.fx.node import Node, map_arg
 
-from helpers import trace
+from helpers import embed, trace
 
+SCRIPTS = "live.js", "live_tiles.js", "live_worker.js"
 STEPS = 1, 2, 4, 8, 16, 32, 64  # px by which a network may let its input grow
 PLAIN = "relu", "sigmoid", "sqrt", "dropout", "feature_dropout"  # nothing to set
 JOINS = "add", "sub", "mul", "div"  # of two maps, or of a map and numbers
@@ -47,6 +48,11 @@ def pack(net: nn.Module, *input_shape: int) -> dict:
         "outputs": outputs,
         "weights": packer.weights(),
     }
+
+
+def engine() -> str:
+    """The engine's scripts as one text for a page: liveStart, and what it needs."""
+    return "".join(embed.read(file) for file in SCRIPTS)
 
 
 def size_step(net: nn.Module, *input_shape: int) -> int:
@@ -124,7 +130,7 @@ class Packer:
         elif name == "max_pool2d":
             self.append(op, "pool", **op.settings)
         elif name in PLAIN:
-            self.append(op, name)
+            self.append(op, name.removeprefix("feature_"))
         elif name == "prelu":
             self.append(op, "prelu", weight=self.value(given["weight"]))
         elif name == "softmax" and given["dim"] in (1, -3):
@@ -210,7 +216,7 @@ class Packer:
             self.refuse(op, f"{name} that is not over height and width, kept as 1 x 1")
         settings = dict(together=1 in axes)
         if name == "var":
-            settings["correction"] = given["correction"]
+            settings["correction"] = given.get("correction", given.get("unbiased", 1))
         self.append(op, name, **settings)
 
     def join(self, op, name, given):
@@ -257,8 +263,9 @@ class Packer:
     def upsample(self, op):
         """By a scale, or to the size of another map."""
         settings = dict(op.settings)
-        if settings["mode"] not in ("nearest", "bilinear"):
-            self.refuse(op, f"resizing of mode {settings['mode']!r}")
+        mode, corners = settings["mode"], settings.pop("align_corners")
+        if mode not in ("nearest", "bilinear") or corners:
+            self.refuse(op, f"resizing of mode {mode!r}, align_corners={corners},")
         if settings["scale"] is None:
             settings["like"] = self.like(op)
             if settings["like"] is None:
@@ -373,7 +380,7 @@ def computed(thing, known):
         value = thing.target(*inputs, **settings)
     if value is None or value.is_meta:
         raise ValueError(
-            f"a page cannot run a network that makes numbers in forward ({thing.name}): "
+            f"a page cannot run numbers that a network makes in forward, {thing.name}: "
             "let it register them as a buffer"
         )
     return value
