@@ -10,7 +10,7 @@
 //   off   {cat_1: [0]}: for the operation cat_1, input 0 counts as zeros
 // A run is a generator that yields the share that is done, 0 to 1, operation by
 // operation; live_worker.js shows it, and stops. All is in one function that uses
-// nothing from outside: its text goes to the worker, which a page from a file cannot load.
+// nothing from outside, for its text goes to the worker: see there.
 function liveEngine() {
   "use strict";
   const size = shape => shape.reduce((product, length) => product * length, 1);

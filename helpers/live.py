@@ -175,6 +175,10 @@ class Packer:
         """A convolution, plain or transposed: its weights and how its window moves."""
         if given["groups"] != 1:
             self.refuse(op, f"a convolution in {given['groups']} groups")
+        if given["padding"] == "same":
+            for length, apart in zip(op.settings["kernel"], op.settings["dilation"]):
+                if (length - 1) * apart % 2:
+                    self.refuse(op, f"padding 'same' of a kernel of {length} px")
         bias = self.value(given["bias"])
         if bias is None:
             bias = torch.zeros(op.shape[1])
@@ -211,12 +215,14 @@ class Packer:
 
     def spread(self, op, name, given):
         """Mean or variance over the picture, of each channel or of all together."""
-        axes = {axis % 4 for axis in given["dim"] or range(4)}
-        if not {2, 3} <= axes or not given["keepdim"]:
+        axes = {axis % 4 for axis in given.get("dim") or range(4)}
+        if not {2, 3} <= axes or not given.get("keepdim"):
             self.refuse(op, f"{name} that is not over height and width, kept as 1 x 1")
         settings = dict(together=1 in axes)
         if name == "var":
-            settings["correction"] = given.get("correction", given.get("unbiased", 1))
+            settings["correction"] = int(
+                given.get("correction", given.get("unbiased", 1))
+            )
         self.append(op, name, **settings)
 
     def join(self, op, name, given):
@@ -284,7 +290,8 @@ class Packer:
             if reader.kind not in ("concat", "add", "multiply"):
                 continue
             for i in reader.inputs:
-                if i < op.index and self.ops[i].shape[2:] == op.shape[2:]:
+                earlier = i < op.index and i in self.place
+                if earlier and self.ops[i].shape[2:] == op.shape[2:]:
                     return self.place[i]
         return self.place[0] if op.shape[2:] == self.ops[0].shape[2:] else None
 

@@ -15,7 +15,8 @@ from helpers.app import segment
 from helpers.training import main_map
 
 # A page that may connect to nothing; a worker inherits that.
-HEAD = """<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy"
+HEAD = """<!doctype html><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
 content="default-src 'none'; script-src 'unsafe-inline'; worker-src blob:">"""
 RUN = """
 const [program, shape, numbers, settings, done] = arguments;
@@ -111,7 +112,7 @@ def rounded(net, x):
 
 
 def fold(norm, conv):
-    """Move a norm into a convolution with PyTorch's own function, or make it a scale."""
+    """Move a norm into a convolution by PyTorch's own function, or make it a scale."""
     numbers = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     if conv is None:
         one = torch.ones(len(norm.weight), 1, 1, 1, dtype=torch.float64)
@@ -203,6 +204,19 @@ def test_every_operation(page, size):
     reference.slopes.weight.data = half(net.slopes.weight)
     found = page(live.pack(net, 1, 2, 24, 24), x)["outputs"]
     assert apart(found, answers(reference, x)) < 1e-4
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        x = x + 1
+        y = x.relu_()  # x is another one now, too
+        return torch.cat([x, y], 1)
+
+
+def test_a_map_that_is_changed_in_place_is_changed_for_all(page):
+    x = torch.randn(2, 6, 6)
+    found = page(live.pack(InPlace(), 1, 2, 6, 6), x)["outputs"]
+    assert apart(found, answers(InPlace(), x)) < 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +341,7 @@ def test_what_a_page_refuses(page, packed, shape, settings, message):
 def test_a_program_of_another_engine_is_refused_at_once(page, packed):
     program = copy.deepcopy(packed)
     program["ops"][5]["kind"] = "fold"
-    with pytest.raises(ValueError, match="live.js does not know fold"):
+    with pytest.raises(ValueError, match="does not know fold"):
         page(program, torch.zeros(3, 64, 64))
 
 
@@ -342,6 +356,12 @@ class Fresh(nn.Module):
         return x + torch.arange(8, device=x.device)
 
 
+class Pooled(nn.Module):
+    def forward(self, x):
+        return x - x.mean()
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize(
     "layer, message",
     [
@@ -355,7 +375,9 @@ class Fresh(nn.Module):
         (nn.Upsample(scale_factor=2, mode="bicubic"), "mode 'bicubic'"),
         (nn.Upsample(size=11), r"resizing to \(11, 11\), the size of no other map"),
         (nn.Softmax(3), "softmax"),
+        (nn.Conv2d(1, 1, 2, padding="same"), "'same' of a kernel of 2 px"),
         (Fresh(), "makes in forward, arange"),
+        (Pooled(), "mean that is not over height and width, kept as 1 x 1"),
         (with_weight(1e5), r"weight of 1e\+05; float16 ends at 65504"),
         (with_weight(torch.nan), "weight of nan"),
     ],

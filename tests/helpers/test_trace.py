@@ -71,6 +71,17 @@ def test_padding_of_every_mode_belongs_to_the_convolution_or_comes_before_it():
             assert window["padding"] == (0, 0) and pads == [(1, 1)]
 
 
+def test_a_resizing_says_whether_it_has_a_scale_or_a_size():
+    class Resized(nn.Module):
+        def forward(self, x):
+            x = F.pad(F.interpolate(x, scale_factor=2), [1, 0, 0, 0], value=3)
+            return F.interpolate(x, (5, 7), mode="bilinear")
+
+    first, pad, second = trace(Resized(), 1, 1, 4, 4)[1:4]
+    assert first.settings["scale"] == [2, 2] and second.settings["scale"] is None
+    assert pad.settings["value"] == 3
+
+
 def test_negative_padding_is_a_crop():
     class Cut(nn.Module):
         def forward(self, x):
