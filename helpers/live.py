@@ -220,9 +220,8 @@ class Packer:
             self.refuse(op, f"{name} that is not over height and width, kept as 1 x 1")
         settings = dict(together=1 in axes)
         if name == "var":
-            settings["correction"] = int(
-                given.get("correction", given.get("unbiased", 1))
-            )
+            correction = given.get("correction", given.get("unbiased"))
+            settings["correction"] = 1 if correction is None else int(correction)
         self.append(op, name, **settings)
 
     def join(self, op, name, given):
@@ -275,9 +274,7 @@ class Packer:
         if settings["scale"] is None:
             settings["like"] = self.like(op)
             if settings["like"] is None:
-                self.refuse(
-                    op, f"resizing to {op.shape[2:]}, the size of no other map,"
-                )
+                self.refuse(op, f"resizing to {op.shape[2:]}, no other map's size,")
         self.append(op, "upsample", **settings)
 
     def like(self, op):
@@ -304,6 +301,8 @@ class Packer:
         end = op.index
         while not self.ops[end].name.startswith("fft_irfft"):
             end += 1
+            if end == len(self.ops):
+                self.refuse(op, "a Fourier transform without one back")
         half = self.ops[self.ops[end].inputs[0]].shape[-1] - 1
         if self.ops[end + 1].name.startswith("movedim"):
             end += 1
@@ -315,9 +314,7 @@ class Packer:
         matrix = spectral_matrix(old, new, half)
         if axis == 3:
             matrix = matrix.T
-        if answer.shape != matrix.shape or not torch.allclose(
-            answer, matrix, atol=1e-5
-        ):
+        if not torch.allclose(answer, matrix, atol=1e-5):
             self.refuse(op, "a Fourier transform that is no spectral pooling")
         if old % new or old % max(1, 2 * half):
             self.refuse(op, f"spectral pooling of {old} to {new} with {2 * half} waves")

@@ -373,7 +373,7 @@ class Pooled(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2)), "2 groups"),
         (nn.ReflectionPad2d(1), "pad of mode 'reflect'"),
         (nn.Upsample(scale_factor=2, mode="bicubic"), "mode 'bicubic'"),
-        (nn.Upsample(size=11), r"resizing to \(11, 11\), the size of no other map"),
+        (nn.Upsample(size=11), r"resizing to \(11, 11\), no other map's size"),
         (nn.Softmax(3), "softmax"),
         (nn.Conv2d(1, 1, 2, padding="same"), "'same' of a kernel of 2 px"),
         (Fresh(), "makes in forward, arange"),
@@ -387,13 +387,23 @@ def test_what_cannot_be_packed_is_named(layer, message):
         live.pack(nn.Sequential(layer).eval(), 1, 1, 8, 8)
 
 
-def test_a_transform_that_is_no_spectral_pooling_is_refused():
-    class Shifted(nn.Module):
-        def forward(self, x):
-            return torch.fft.irfft(torch.fft.rfft(x) * 2, n=8)
+class Louder(nn.Module):
+    def forward(self, x):
+        return torch.fft.irfft(torch.fft.rfft(x) * 2, n=8)
 
+
+class Spectrum(nn.Module):
+    def forward(self, x):
+        return torch.fft.rfft(x).abs()
+
+
+def test_a_transform_that_is_no_spectral_pooling_is_refused():
     with pytest.raises(ValueError, match="no spectral pooling"):
-        live.pack(Shifted(), 1, 1, 8, 8)
+        live.pack(Louder(), 1, 1, 8, 8)
+    with pytest.raises(ValueError, match="a Fourier transform without one back"):
+        live.pack(Spectrum(), 1, 1, 8, 8)
+    with pytest.raises(ValueError, match="spectral pooling of 5 to 5 with 2 waves"):
+        live.pack(made("05_inception_unet", "small_inception_unet"), 1, 3, 40, 40)
 
 
 def test_a_volume_is_refused():
