@@ -1,7 +1,8 @@
 // Runs the networks of the book in a web page: live.py packs them into programs.
 //
-//   const run = liveEngine().load(program).run(picture, {keep: ["relu_1"]});
-//   const {outputs, maps} = liveEngine().finish(run);
+//   const engine = liveEngine(liveSimd());  // with the faster loop, where there is one
+//   const run = engine.load(program).run(picture, {keep: ["relu_1"]});
+//   const {outputs, maps} = engine.finish(run);
 //
 // A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
 // after the other. The picture is one, and so are outputs[0], the network's answer in
@@ -11,7 +12,7 @@
 // A run is a generator that yields the share that is done, 0 to 1, operation by
 // operation; live_worker.js shows it, and stops. All is in one function that uses
 // nothing from outside, for its text goes to the worker: see there.
-function liveEngine() {
+function liveEngine(kernel) {
   "use strict";
   const size = shape => shape.reduce((product, length) => product * length, 1);
   function zeros(shape) {
@@ -76,10 +77,9 @@ function liveEngine() {
 
   // Output o at (y, x) is bias[o] and, for each tap t, weight (o, t) times from.data
   // at offsets[t] + y from.down + x from.right; `to` says where it goes. Four outputs
-  // of two neighbours stay in registers. All is float64, as JavaScript computes: so
-  // no number has to be converted on the way.
-  function slide(from, offsets, weights, bias, to) {
-    const {data, down, right} = from, out = to.data, count = offsets.length;
+  // of two neighbours stay in registers, in float64: nothing is converted on the way.
+  function plain({data, down, right}, offsets, weights, bias, to) {
+    const out = to.data, count = offsets.length;
     for (let o = 0; o < to.outputs; o += 4) {
       const many = Math.min(4, to.outputs - o);
       for (let y = 0; y < to.height; y++)
@@ -105,12 +105,14 @@ function liveEngine() {
     }
   }
 
-  // A float64 copy with `value` around it. It ends some numbers later than it must,
-  // since at an odd width `slide` reads one neighbour too many.
+  const {source, slide} = kernel || {source: n => new Float64Array(n), slide: plain};
+
+  // A copy with `value` around it, for one use. It ends some rows later than it must:
+  // `slide` reads up to three neighbours too many.
   function padded({shape: [channels, height, width], data}, before, after, value) {
     const row = before[1] + width + after[1];
     const plane = (before[0] + height + after[0]) * row;
-    const copy = new Float64Array(channels * plane + 2 * row).fill(value);
+    const copy = source(channels * plane + 4 * row + 16).fill(value);
     for (let c = 0; c < channels; c++)
       for (let y = 0; y < height; y++) {
         const start = (c * height + y) * width;
@@ -120,8 +122,8 @@ function liveEngine() {
     return {data: copy, row, plane};
   }
 
-  // A convolution to `sides`: the next pixel of a phase reads `stride` px further, and
-  // lies `apart` px further in the result.
+  // A convolution to `sides`: a phase's next pixel reads `stride` px further on, and
+  // lies `apart` px further on in the result.
   function convolve(op, x, sides, stride, apart) {
     const before = [0, 0], after = [0, 0];  // px that the taps read beyond the map
     sides.forEach((length, axis) => {
@@ -133,15 +135,14 @@ function liveEngine() {
           after[axis] = Math.max(after[axis], beyond);
         }
     });
-    const [height, width] = sides, {outputs} = op;
-    const result = zeros([outputs, height, width]);
-    const {data, row, plane} = padded(x, before, after, 0);
+    const [height, width] = sides, {data, row, plane} = padded(x, before, after, 0);
+    const result = zeros([op.outputs, height, width]);
     const from = {data, down: stride[0] * row, right: stride[1]};
     for (const {first: [r, q], taps, weights} of op.phases) {
       const offsets = Int32Array.from(taps, ([c, down, right]) =>
         c * plane + (before[0] + down) * row + before[1] + right);
       slide(from, offsets, weights, op.bias, {
-        data: result.data, outputs, first: r * width + q,
+        data: result.data, outputs: op.outputs, first: r * width + q,
         plane: height * width, down: apart[0] * width, right: apart[1],
         height: Math.ceil((height - r) / apart[0]),
         width: Math.ceil((width - q) / apart[1]),
@@ -301,11 +302,10 @@ function liveEngine() {
         throw new Error(`maps of ${maps.map(x => x.shape).join(" and ")} do not fit`);
       const channels = maps.reduce((sum, x) => sum + x.shape[0], 0);
       const result = zeros([channels, height, width]);
-      let start = 0;
-      for (const {data} of maps) {
+      maps.reduce((start, {data}) => {
         result.data.set(data, start);
-        start += data.length;
-      }
+        return start + data.length;
+      }, 0);
       return result;
     },
     // Along one axis, new samples as sums of the old: spectral_matrix in live.py. Its
@@ -373,7 +373,6 @@ function liveEngine() {
       }
     }
 
-    // A map is let go after the last operation that reads it.
     function* run(picture, {keep = [], off = {}} = {}) {
       check(picture, keep, off);
       const maps = [], kept = {};
@@ -383,7 +382,7 @@ function liveEngine() {
         maps[i] = OPS[op.kind](op, ...(i ? inputs : [picture]));
         if (keep.includes(op.name)) kept[op.name] = maps[i];
         for (const j of op.inputs)
-          if (last[j] === i && !outputs.includes(j)) maps[j] = null;
+          if (last[j] === i && !outputs.includes(j)) maps[j] = null;  // let it go
         yield (i + 1) / ops.length;
       }
       return {outputs: outputs.map(i => maps[i]), maps: kept};

@@ -15,7 +15,7 @@ from torch.fx.node import Node, map_arg
 
 from helpers import embed, trace
 
-SCRIPTS = "live.js", "live_tiles.js", "live_worker.js"
+SCRIPTS = "live.js", "live_simd.js", "live_tiles.js", "live_worker.js"
 STEPS = 1, 2, 4, 8, 16, 32, 64  # px by which a network may let its input grow
 PLAIN = "relu", "sigmoid", "sqrt", "dropout", "feature_dropout"  # nothing to set
 JOINS = "add", "sub", "mul", "div"  # of two maps, or of a map and numbers
@@ -142,7 +142,7 @@ class Packer:
         elif name == "fft_rfft":
             self.spectral(op, given)
         elif op.kind == "concat":
-            self.append(op, "concat")
+            self.concat(op, given)
         elif op.kind == "crop":
             self.crop(op)
         elif op.kind == "pad":
@@ -246,6 +246,14 @@ class Packer:
         self.lines.append(line | {"values": numbers.flatten().tolist()})
         return len(self.lines) - 1
 
+    def concat(self, op, given):
+        """Maps side by side; the same one may stand there twice."""
+        nodes = given["tensors"]
+        if not self.changing.issuperset(nodes):
+            self.refuse(op, "a concatenation with numbers that are no map")
+        place = dict(zip(dict.fromkeys(nodes), op.inputs))
+        self.append(op, "concat", [self.place[place[node]] for node in nodes])
+
     def crop(self, op):
         """From `before` on: as much as another map has, or all but `after`."""
         settings = dict(op.settings)
@@ -317,7 +325,10 @@ class Packer:
         if not torch.allclose(answer, matrix, atol=1e-5):
             self.refuse(op, "a Fourier transform that is no spectral pooling")
         if old % new or old % max(1, 2 * half):
-            self.refuse(op, f"spectral pooling of {old} to {new} with {2 * half} waves")
+            raise ValueError(
+                f"{self.network} keeps {2 * half} waves of {old} px, which are no whole "
+                "share: pack it for sides that are powers of two; it runs at others, too"
+            )
         share = dict(stride=old // new, part=old // max(1, 2 * half))
         for inner in self.ops[op.index : end + 1]:
             self.place[inner.index] = len(self.lines)

@@ -1,5 +1,5 @@
-// A network in a worker, so that the page stays responsive. Beside live.js and
-// live_tiles.js:
+// A network in a worker, so that the page stays responsive; it takes live.js,
+// live_simd.js and live_tiles.js along.
 //
 //   const net = liveStart(program);
 //   const {outputs, maps, milliseconds} = await net.run(picture, settings);
@@ -47,7 +47,8 @@ function liveStart(program) {
     }
   }
 
-  const text = `"use strict";\n${liveTiles}\n(${serve})((${liveEngine})(), liveTiles);`;
+  const engine = `(${liveEngine})((${liveSimd})())`;
+  const text = `"use strict";\n${liveTiles}\n(${serve})(${engine}, liveTiles);`;
   const url = URL.createObjectURL(new Blob([text], {type: "text/javascript"}));
   const worker = new Worker(url), waiting = new Map();
   let count = 0, broken = null;

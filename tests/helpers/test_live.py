@@ -1,31 +1,38 @@
 """Networks in a real browser: what a page computes is what PyTorch computes."""
 
+import base64
 import copy
 import json
 import re
+from functools import partial
 
 import pytest
 import torch
+import wasmtime
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from helpers import chapters, live, trace
+from helpers import chapters, embed, live, trace
 from helpers.app import segment
 from helpers.training import main_map
 
 # A page that may connect to nothing; a worker inherits that.
 HEAD = """<!doctype html><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
-content="default-src 'none'; script-src 'unsafe-inline'; worker-src blob:">"""
+<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+script-src 'unsafe-inline' 'wasm-unsafe-eval'; worker-src blob:">"""
 RUN = """
-const [program, shape, numbers, settings, done] = arguments;
-const net = liveStart(program), picture = {shape, data: Float32Array.from(numbers)};
+const [program, shape, numbers, settings, slow, done] = arguments;
+const picture = {shape, data: Float32Array.from(numbers)};
 const plain = ({shape, data}) => ({shape, data: [...data]});
-net.run(picture, settings).then(({outputs, maps, milliseconds}) => {
+const engine = liveEngine();  // without WebAssembly, and without a worker
+const net = slow ? engine.load(program) : liveStart(program);
+const run = net.run(picture, settings);
+Promise.resolve(slow ? engine.finish(run) : run).then(found => {
+  const {outputs, maps, milliseconds} = found;
   for (const name in maps) maps[name] = plain(maps[name]);
   done({outputs: outputs.map(plain), maps, milliseconds});
-}).catch(error => done({error: error.message})).finally(net.stop);
+}).catch(error => done({error: error.message})).finally(() => slow || net.stop());
 """
 CONVOLUTIONS = nn.Conv2d, nn.ConvTranspose2d
 NETWORKS = [
@@ -43,24 +50,31 @@ def tensor(found):
     return torch.tensor(found["data"]).reshape(found["shape"])
 
 
+def write(folder, head):
+    """A page with the engine, to be opened from its file."""
+    file = folder / "page.html"
+    file.write_text(f"{head}<script>{live.engine()}</script>", encoding="utf-8")
+    return file.as_uri()
+
+
+def in_browser(browser, program, picture, slow=False, **settings):
+    """Run a program on a picture (C, H, W): tensors for all maps of the result."""
+    given = list(picture.shape), picture.flatten().tolist(), settings, slow
+    found = browser.execute_async_script(RUN, program, *given)
+    if "error" in found:
+        raise ValueError(found["error"])
+    found["outputs"] = [tensor(part) for part in found["outputs"]]
+    for name, part in found["maps"].items():
+        found["maps"][name] = tensor(part)
+    return found
+
+
 @pytest.fixture(scope="module")
 def page(browser, tmp_path_factory):
-    """Runs a program on a picture (C, H, W), in a page from a file without a server."""
-    file = tmp_path_factory.mktemp("live") / "page.html"
-    file.write_text(f"{HEAD}<script>{live.engine()}</script>", encoding="utf-8")
-    browser.get(file.as_uri())
-
-    def run(program, picture, **settings):
-        given = list(picture.shape), picture.flatten().tolist(), settings
-        found = browser.execute_async_script(RUN, program, *given)
-        if "error" in found:
-            raise ValueError(found["error"])
-        found["outputs"] = [tensor(part) for part in found["outputs"]]
-        for name, part in found["maps"].items():
-            found["maps"][name] = tensor(part)
-        return found
-
-    yield run
+    """Runs programs on an open page, which logs nothing."""
+    browser.get(write(tmp_path_factory.mktemp("live"), HEAD))
+    assert browser.execute_script("return liveSimd() !== null")
+    yield partial(in_browser, browser)
     assert not browser.get_log("browser")
 
 
@@ -153,6 +167,7 @@ def test_a_page_computes_what_pytorch_does(page, closing, chapter, name, odd):
         found = page(program, x)
         expected = answers(reference, x)
         assert apart(found["outputs"], expected) < 1e-3
+        assert apart(page(program, x, slow=True)["outputs"], expected) < 1e-3
         assert expected[0].std() > 0.01
         worst, moved = (
             apart(found["outputs"], expected),
@@ -356,6 +371,15 @@ class Fresh(nn.Module):
         return x + torch.arange(8, device=x.device)
 
 
+class Numbered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rows", torch.ones(1, 1, 8, 8))
+
+    def forward(self, x):
+        return torch.cat([x, self.rows], 1)
+
+
 class Pooled(nn.Module):
     def forward(self, x):
         return x - x.mean()
@@ -377,6 +401,7 @@ class Pooled(nn.Module):
         (nn.Softmax(3), "softmax"),
         (nn.Conv2d(1, 1, 2, padding="same"), "'same' of a kernel of 2 px"),
         (Fresh(), "makes in forward, arange"),
+        (Numbered(), "a concatenation with numbers that are no map"),
         (Pooled(), "mean that is not over height and width, kept as 1 x 1"),
         (with_weight(1e5), r"weight of 1e\+05; float16 ends at 65504"),
         (with_weight(torch.nan), "weight of nan"),
@@ -402,7 +427,7 @@ def test_a_transform_that_is_no_spectral_pooling_is_refused():
         live.pack(Louder(), 1, 1, 8, 8)
     with pytest.raises(ValueError, match="a Fourier transform without one back"):
         live.pack(Spectrum(), 1, 1, 8, 8)
-    with pytest.raises(ValueError, match="spectral pooling of 5 to 5 with 2 waves"):
+    with pytest.raises(ValueError, match="keeps 4 waves of 10 px.*powers of two"):
         live.pack(made("05_inception_unet", "small_inception_unet"), 1, 3, 40, 40)
 
 
@@ -420,3 +445,22 @@ def test_a_program_is_json_and_the_network_stays_as_it_was(unet, packed):
     kinds = [op["kind"] for op in packed["ops"]]
     assert "norm" not in kinds and kinds.count("conv") == 15  # 14 of them with a norm
     assert len(packed["weights"]) * 3 / 4 < 2.02 * 121_529  # bytes; parameters
+
+
+def test_the_fast_loop_is_assembled_from_its_source():
+    script = embed.read("live_simd.js")
+    carried = re.search("assembled = `([^`]*)`", script)[1]
+    assembled = wasmtime.wat2wasm(embed.read("live.wat"))
+    assert base64.b64decode(carried) == bytes(assembled)
+
+
+def test_a_page_that_allows_no_webassembly_takes_the_other_loop(
+    browser, tmp_path, unet, packed
+):
+    """This one closes the page of the tests above, so it is the last one."""
+    browser.get(write(tmp_path, HEAD.replace("'wasm-unsafe-eval'", "")))
+    assert browser.execute_script("return liveSimd() === null")
+    x = torch.rand(3, 64, 64)
+    found = in_browser(browser, packed, x)["outputs"]
+    assert apart(found, answers(rounded(unet, x), x)) < 1e-3
+    browser.get_log("browser")  # what it says about the policy is read here
