@@ -2,9 +2,8 @@
 //
 //   const engine = liveEngine(liveSimd());  // with the faster loop, where there is one
 //   const run = engine.load(program).run(picture, {keep: ["relu_1"]});
-//   const {outputs, maps} = engine.finish(run);
 //
-// A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
+// At its end a run returns {outputs, maps}. A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
 // after the other. The picture is one, and so are outputs[0], the network's answer in
 // logits, outputs[1] ... and maps.relu_1. Settings, each of them optional:
 //   keep  names of operations whose maps are wanted
@@ -165,19 +164,16 @@ function liveEngine(kernel) {
 
   // A new map of that shape: f(channel, y, x) is its value.
   function made(shape, f) {
-    const result = zeros(shape), [channels, height, width] = shape;
+    const {data} = zeros(shape), [channels, height, width] = shape;
     for (let i = 0, c = 0; c < channels; c++)
       for (let y = 0; y < height; y++)
-        for (let x = 0; x < width; x++) result.data[i++] = f(c, y, x);
-    return result;
+        for (let x = 0; x < width; x++) data[i++] = f(c, y, x);
+    return {shape, data};
   }
 
-  function each(x, f) {
-    const result = zeros(x.shape), plane = x.shape[1] * x.shape[2];
-    for (let i = 0, c = 0; c < x.shape[0]; c++)
-      for (const end = (c + 1) * plane; i < end; i++)
-        result.data[i] = f(x.data[i], c);
-    return result;
+  function each({shape, data}, f) {
+    let i = 0;
+    return made(shape, c => f(data[i++], c));
   }
 
   // Two maps, pixel by pixel; a side of one pixel, or one channel, counts for all.
@@ -224,8 +220,19 @@ function liveEngine(kernel) {
       const grown = (length, axis) => (length - 1) * op.stride[axis] + op.grow[axis];
       return convolve(op, x, x.shape.slice(1).map(grown), [1, 1], op.stride);
     },
-    norm: (op, x) => each(x, (value, c) => value * op.weight[c] + op.bias[c]),
-    relu: (op, x) => each(x, value => Math.max(0, value)),
+    norm(op, {shape, data}) {  // like relu without `each`: these two are everywhere
+      const copy = new Float32Array(data), plane = shape[1] * shape[2];
+      for (let c = 0, i = 0; c < shape[0]; c++) {
+        const scale = op.weight[c], shift = op.bias[c];
+        for (const end = i + plane; i < end; i++) copy[i] = copy[i] * scale + shift;
+      }
+      return {shape, data: copy};
+    },
+    relu(op, {shape, data}) {
+      const copy = new Float32Array(data);
+      for (let i = 0; i < copy.length; i++) if (copy[i] < 0) copy[i] = 0;
+      return {shape, data: copy};
+    },
     prelu: (op, x) => each(x, (value, c) =>
       value > 0 ? value : value * op.weight[c % op.weight.length]),
     sigmoid: (op, x) => each(x, value => 1 / (1 + Math.exp(-value))),
@@ -240,13 +247,13 @@ function liveEngine(kernel) {
       const middle = mean(x, op.together, value => value).data;
       return mean(x, op.together, (v, c) => (v - middle[c]) ** 2, op.correction);
     },
-    softmax(op, {shape, data}) {  // 1 / sum of exp(other - own): no number is too large
-      const [channels, height, width] = shape, plane = height * width;
-      return made(shape, (c, y, x) => {
-        const i = y * width + x;
+    softmax(op, x) {  // 1 / sum of exp(other - own): no number is too large
+      const {data} = x, plane = x.shape[1] * x.shape[2];
+      let i = 0;
+      return each(x, own => {
         let sum = 0;
-        for (let k = 0; k < channels; k++)
-          sum += Math.exp(data[k * plane + i] - data[c * plane + i]);
+        for (let k = i++ % plane; k < data.length; k += plane)
+          sum += Math.exp(data[k] - own);
         return 1 / sum;
       });
     },
@@ -351,6 +358,7 @@ function liveEngine(kernel) {
     if (Number.isInteger(op.like)) op.inputs = [...op.inputs, op.like];
     return op;
   }
+
   function load({shape: usual, step, outputs, ...program}) {
     const numbers = decode(program.weights), last = [];
     const ops = program.ops.map(line => prepared(line, numbers));
@@ -389,11 +397,5 @@ function liveEngine(kernel) {
     }
     return {run};
   }
-  function finish(run) {
-    let step = run.next();
-    while (!step.done) step = run.next();
-    return step.value;
-  }
-
-  return {load, finish};
+  return {load};
 }

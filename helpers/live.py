@@ -326,8 +326,8 @@ class Packer:
             self.refuse(op, "a Fourier transform that is no spectral pooling")
         if old % new or old % max(1, 2 * half):
             raise ValueError(
-                f"{self.network} keeps {2 * half} waves of {old} px, which are no whole "
-                "share: pack it for sides that are powers of two; it runs at others, too"
+                f"{self.network} keeps {2 * half} waves of {old} px, no whole share of "
+                "them: pack it for sides that are powers of two; it runs at others, too"
             )
         share = dict(stride=old // new, part=old // max(1, 2 * half))
         for inner in self.ops[op.index : end + 1]:
