@@ -3,14 +3,14 @@
 //   const engine = liveEngine(liveSimd());  // with the faster loop, where there is one
 //   const run = engine.load(program).run(picture, {keep: ["relu_1"]});
 //
-// At its end a run returns {outputs, maps}. A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
-// after the other. The picture is one, and so are outputs[0], the network's answer in
-// logits, outputs[1] ... and maps.relu_1. Settings, each of them optional:
+// A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
+// after the other. The picture is one; at its end the run returns {outputs, maps}, where
+// outputs[0] is the network's answer in logits, others may follow, and maps.relu_1 was
+// asked for. Settings, both optional:
 //   keep  names of operations whose maps are wanted
 //   off   {cat_1: [0]}: for the operation cat_1, input 0 counts as zeros
-// A run is a generator that yields the share that is done, 0 to 1, operation by
-// operation; live_worker.js shows it, and stops. All is in one function that uses
-// nothing from outside, for its text goes to the worker: see there.
+// A run is a generator that yields the share that is done, 0 to 1; live_worker.js shows
+// it, and stops. The function uses nothing from outside: its text goes to the worker.
 function liveEngine(kernel) {
   "use strict";
   const size = shape => shape.reduce((product, length) => product * length, 1);
@@ -358,7 +358,6 @@ function liveEngine(kernel) {
     if (Number.isInteger(op.like)) op.inputs = [...op.inputs, op.like];
     return op;
   }
-
   function load({shape: usual, step, outputs, ...program}) {
     const numbers = decode(program.weights), last = [];
     const ops = program.ops.map(line => prepared(line, numbers));

@@ -11,9 +11,8 @@ from collections import defaultdict
 
 import torch
 from torch import nn
-from torch.fx.node import Node, map_arg
 
-from helpers import embed, trace
+from helpers import embed, graph, trace
 
 SCRIPTS = "live.js", "live_simd.js", "live_tiles.js", "live_worker.js"
 STEPS = 1, 2, 4, 8, 16, 32, 64  # px by which a network may let its input grow
@@ -99,8 +98,8 @@ class Packer:
         self.network = type(net).__name__
         self.ops = trace.operations(program)
         self.nodes = {node.name: node for node in program.graph.nodes}
-        self.known = weights_of(net, program)
-        self.changing = changing(program)
+        self.known = graph.weights_of(net, program)
+        self.changing = graph.changing(program)
         self.lines, self.place = [], {}
         self.readers = defaultdict(list)
         for op in self.ops:
@@ -169,7 +168,7 @@ class Packer:
 
     def value(self, thing):
         """What an argument is: a number, a tensor computed from weights alone."""
-        return computed(thing, self.known)
+        return graph.computed(thing, self.known)
 
     def conv(self, op, given):
         """A convolution, plain or transposed: its weights and how its window moves."""
@@ -318,7 +317,7 @@ class Packer:
         old, new = source.shape[axis], self.ops[end].shape[axis]
         each = torch.eye(old)[None, None]  # every sample alone
         known = self.known | {source.name: each}
-        answer = computed(self.nodes[self.ops[end].name], known)[0, 0].double()
+        answer = graph.computed(self.nodes[self.ops[end].name], known)[0, 0].double()
         matrix = spectral_matrix(old, new, half)
         if axis == 3:
             matrix = matrix.T
@@ -355,47 +354,3 @@ class Packer:
                 parts.append(numbers.cpu().numpy().tobytes())
                 start += numbers.numel()
         return base64.b64encode(b"".join(parts)).decode()
-
-
-# --- the graph that torch.export writes ----------------------------------------------
-
-
-def weights_of(net, program):
-    """The tensor of every parameter and buffer, by the name of its node."""
-    tensors = dict(net.named_parameters(remove_duplicate=False))
-    tensors |= dict(net.named_buffers(remove_duplicate=False))
-    signature = program.graph_signature
-    paths = signature.inputs_to_parameters | signature.inputs_to_buffers
-    found = {}
-    for node, path in paths.items():
-        found[node] = tensors[path].detach().cpu()
-    return found
-
-
-def changing(program):
-    """The nodes that depend on the picture."""
-    found = set()
-    for node in program.graph.nodes:
-        picture = node.name in program.graph_signature.user_inputs
-        if picture or not found.isdisjoint(node.all_input_nodes):
-            found.add(node)
-    return found
-
-
-def computed(thing, known):
-    """The value of an argument, by the values of the nodes that are known."""
-    if not isinstance(thing, Node):
-        return thing
-    if thing.name in known:
-        return known[thing.name]
-    value = None
-    if thing.op == "call_function":
-        inputs = map_arg(thing.args, lambda node: computed(node, known))
-        settings = map_arg(thing.kwargs, lambda node: computed(node, known))
-        value = thing.target(*inputs, **settings)
-    if value is None or value.is_meta:
-        raise ValueError(
-            f"a page cannot run numbers that a network makes in forward, {thing.name}: "
-            "let it register them as a buffer"
-        )
-    return value
