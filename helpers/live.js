@@ -4,9 +4,8 @@
 //   const run = engine.load(program).run(picture, {keep: ["relu_1"]});
 //
 // A map is {shape: [channels, height, width], data}, a Float32Array with the rows one
-// after the other. The picture is one; at its end the run returns {outputs, maps}, where
-// outputs[0] is the network's answer in logits, others may follow, and maps.relu_1 was
-// asked for. Settings, both optional:
+// after the other. The picture is one. At its end the run returns {outputs, maps}:
+// outputs[0] is the answer in logits, maps.relu_1 was asked for. Settings, both optional:
 //   keep  names of operations whose maps are wanted
 //   off   {cat_1: [0]}: for the operation cat_1, input 0 counts as zeros
 // A run is a generator that yields the share that is done, 0 to 1; live_worker.js shows
