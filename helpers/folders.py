@@ -1,24 +1,26 @@
 """Pictures and masks from disk: the reader's own folders, and MVTec AD.
 
-Items are `(image, mask)`: image float32 (3, H, W) in 0..1, mask float32 (1, H, W) of
-0 and 1. Names, headers and sizes are checked when a data set is made; pixels are
-decoded when an item is asked for. Nothing is ever downloaded or written.
+Items are `(image, mask)`: image float32 (3, H, W) in 0..1, and what the stated reading
+makes of the mask: float32 (1, H, W) of 0 and 1, or a label map int64 (1, H, W). Names,
+headers and sizes are checked when a data set is made; pixels are decoded when an item
+is asked for. Nothing is ever downloaded or written.
 """
 
 import random
-from contextlib import contextmanager
+import unicodedata
+import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageOps
 from torch.utils.data import Dataset, TensorDataset
 
+from helpers.masks import Binary, read_mask
+from helpers.pictures import ENDINGS, header_size, page_count, read_image
 from helpers.training import batch_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 SPLITS = ("train", "validation", "test")
+CLUTTER = ("thumbs.db", "desktop.ini")  # what systems leave behind
 
 
 class ImageMaskFolder(Dataset):
@@ -26,23 +28,34 @@ class ImageMaskFolder(Dataset):
 
     A mask has its image's stem, or that and `_mask`: a.jpg with a.png or a_mask.png.
     `size`, an int or (height, width), resizes; without it pictures keep their sizes.
-    `pairs[i]` are the paths of item i; `read_image`, `read_mask` say how pixels count.
+    `reading` says what a mask's values mean, for all files alike: see helpers/masks.py.
+    `span` (low, high): the values that are black and white, see `pictures.read_image`.
+    With `stacks`, each page of a TIFF is a sample, else a file of pages is refused.
+    `pairs[i]` are the paths of item i, `pages[i]` the page; `skipped` are the files and
+    folders that were not read: a warning names them.
 
     Raises FileNotFoundError for a folder that is not there; ValueError for an empty
     folder, names that do not pair one to one, a header that cannot be read, a mask of
     another size than its image, and, when an item is asked for, for bad pixels.
     """
 
-    def __init__(self, images, masks, size=None):
-        self.size = height_width(size)
-        self.pairs = match(Path(images), Path(masks))
-        check(self.pairs)
+    def __init__(self, images, masks, size=None, reading=None, span=None, stacks=False):
+        self.size, self.span = height_width(size), span
+        self.reading = reading or Binary()
+        images, masks = Path(images), Path(masks)
+        pairs = match(images, masks)
+        self.pairs, self.pages = check(pairs, stacks)
+        self.skipped = left_out(images) + left_out(masks)
+        tell_skipped(self.skipped)
 
     def __len__(self):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        return load(*self.pairs[index], self.size)
+        image, mask = self.pairs[index]
+        image = read_image(image, self.pages[index], self.span)
+        mask = self.reading.read(mask, self.pages[index])
+        return fitted(image, mask, self.size)
 
 
 class MVTecAD(Dataset):
@@ -79,7 +92,10 @@ class MVTecAD(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        return load(*self.pairs[index], self.size)
+        image, mask = self.pairs[index]
+        image = read_image(image)
+        mask = read_mask(mask) if mask else torch.zeros_like(image[:1])
+        return fitted(image, mask, self.size)
 
 
 def in_memory(dataset, indices=None):
@@ -88,123 +104,67 @@ def in_memory(dataset, indices=None):
     return TensorDataset(*batch_of(dataset, indices))
 
 
-# --- From pixels to tensors
-
-
-def load(image_path, mask_path, size):
-    """Image (3, H, W) and mask (1, H, W); a mask path of None means: no foreground."""
-    image = read_image(image_path)
-    mask = read_mask(mask_path) if mask_path else torch.zeros_like(image[:1])
+def fitted(image, mask, size):
+    """Image (3, H, W) and mask or label map (1, H, W), resized to (height, width)."""
+    if mask.shape[1:] != image.shape[1:]:
+        raise ValueError(f"a mask of {mask.shape[1:]} px for an image of other size")
     if size:
         image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        # Nearest invents no value between 0 and 1. "nearest-exact" looks at pixel
-        # centres, as bilinear does; plain "nearest" would shift the mask.
-        mask = F.interpolate(mask[None], size, mode="nearest-exact")[0]
+        # Nearest invents no value between two. "nearest-exact" looks at pixel centres,
+        # as bilinear does; plain "nearest" would shift the mask.
+        resized = F.interpolate(mask[None].float(), size, mode="nearest-exact")[0]
+        mask = resized.to(mask.dtype)
     return image.clamp(0, 1), mask
-
-
-def read_image(path):
-    """float32 (3, H, W) in 0..1: values over the top of their range (255 or 65535).
-
-    Grey and palette become RGB, what is transparent turns white, and EXIF orientation
-    is applied. Colour of 16 bits keeps its upper 8 (Pillow reads no more).
-    """
-    pixels, top = read_pixels(path, "white")
-    image = torch.from_numpy(pixels.astype(np.float32) / top)
-    return image.permute(2, 0, 1).contiguous()  # else it would pass for channels_last
-
-
-def read_mask(path):
-    """float32 (1, H, W) of 0 and 1, by the brightest channel of each pixel.
-
-    Foreground is what lies above half of the range: 0/255 masks, soft edges and JPEG
-    noise all work. Where the highest value is 1, 1 is foreground (a 0/1 mask, common
-    with OpenCV, looks black in a viewer). Transparent is background. Raises ValueError
-    if the highest value is from 2 to half of the range, if most pixels lie between 10
-    and 90 % of it, or if all paint is black.
-    """
-    pixels, top = read_pixels(path, "black")
-    levels = pixels.max(axis=2)
-    highest = levels.max()
-    problem = None
-    if 1 < highest <= top / 2:
-        problem = f"its highest value is {highest} (a map of several classes?)"
-    elif ((levels > 0.1 * top) & (levels < 0.9 * top)).mean() > 0.5:
-        problem = "most of it is grey (a photograph?)"
-    elif highest == 0 and np.ptp(read_pixels(path, "white")[0]) > 0:
-        problem = "it is black paint on transparent ground"
-    if problem:
-        way_out = f"Save it with 0 for background and {top} for what is to be found."
-        raise ValueError(f"{path} is no mask of 0/1 or 0/{top}: {problem}. {way_out}")
-    foreground = levels == 1 if highest == 1 else levels > top / 2
-    return torch.from_numpy(foreground.astype(np.float32))[None]
-
-
-def read_pixels(path, ground):
-    """Integers (H, W, 3), upright, on a ground of a colour; the top of their range."""
-    with opened(path) as image:
-        if "exif" in image.info:  # as in header_size; a TIFF, Pillow turns by itself
-            image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            return np.stack([np.asarray(image)] * 3, axis=2), 65535
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            paper = Image.new("RGBA", image.size, ground)
-            image = Image.alpha_composite(paper, image)
-        return np.asarray(image.convert("RGB")), 255
-
-
-@contextmanager
-def opened(path):
-    """The open picture; whatever goes wrong inside becomes one ValueError."""
-    try:
-        with Image.open(path) as image:
-            # Nameless, it is not memory-mapped: Pillow (seen in 13.0) then scrambles a
-            # grey uncompressed TIFF that is stored turned.
-            image.filename = ""
-            yield image
-    except Exception as error:  # Pillow raises errors of many kinds
-        what = f"{path} cannot be read ({type(error).__name__}: {error})"
-        way_out = "replace it by a whole 8-bit PNG, or remove it and its partner"
-        raise ValueError(f"{what}: {way_out}.") from error
 
 
 # --- Checks before anything is decoded
 
 
-def check(pairs):
-    """Refuse, in one ValueError, what the headers of (image, mask) already show."""
-    wrong = []
+def check(pairs, stacks=False):
+    """(pairs, pages) of the samples in (image, mask) files, or one ValueError.
+
+    It tells at once of all files what their headers show: broken, of other sizes, of
+    several pages. With `stacks`, a pair of n pages each is n samples.
+    """
+    wrong, samples, pages = [], [], []
     for image, mask in pairs:
         try:
-            height, width = header_size(image)
-            h, w = header_size(mask) if mask else (height, width)
+            count = same_header(image, mask, stacks)
         except ValueError as error:
             wrong.append(str(error))
             continue
-        if (h, w) != (height, width):
-            what = f"{mask} is {h} x {w}, its image {image} is {height} x {width}"
-            wrong.append(f"{what} (height x width, after EXIF): make them equal.")
+        samples += [(image, mask)] * count
+        pages += range(count) if count > 1 else [None]
     if wrong:
         raise ValueError(some(wrong, "\n"))
+    return samples, pages
 
 
-def header_size(path):
-    """(height, width) of a picture as it is to be seen, without decoding it."""
-    with opened(path) as image:
-        mode, (width, height) = image.mode, image.size
-        pages = image.n_frames if image.format == "TIFF" else 1
-        # A PNG without EXIF, asked for it, would decode all of its pixels.
-        exif = image.getexif() if "exif" in image.info else {}
-        turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)  # by 90 degrees
-    if mode in ("I", "F") or pages > 1:
-        what = f"{pages} pages" if pages > 1 else "32 bits a value"
-        raise ValueError(f"{path} has {what}: save one page of 8 or 16 bits (PNG).")
-    return (width, height) if turned else (height, width)
+def same_header(image, mask, stacks):
+    """How many pages an image and its mask have; ValueError where they do not fit."""
+    height, width = header_size(image)
+    h, w = header_size(mask) if mask else (height, width)
+    if (h, w) != (height, width):
+        what = f"{mask} is {h} x {w}, its image {image} is {height} x {width}"
+        raise ValueError(f"{what} (height x width, after EXIF): make them equal.")
+    count = page_count(image)
+    others = page_count(mask) if mask else count
+    if count != others:
+        what = f"{image} has {count} pages, its mask {mask} {others}"
+        raise ValueError(f"{what}: save one mask for each page.")
+    if count > 1 and not stacks:
+        raise ValueError(
+            f"{image} has {count} pages: save one page of 8 or 16 bits (PNG), or take "
+            "each page as a sample (stacks=True)."
+        )
+    return count
 
 
 def match(images, masks):
-    """[(image path, mask path)] of two folders, in the order of the images' names."""
+    """[(image path, mask path)] of two folders, in the order of the images' names.
+
+    Accents may be spelt as one sign or as two (NFC, NFD): macOS and others differ.
+    """
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} cannot hold images and masks: use a folder each.")
     pictures, owned = files(images), {}
@@ -244,19 +204,57 @@ def files(folder):
         way_out = "check the path, or unpack the data again"
         raise FileNotFoundError(f"{folder} is not a folder: {way_out}.")
     found, twins = {}, []
-    for path in listing(folder):
-        if path.suffix.lower() not in SUFFIXES:
-            continue
-        if path.stem in found:
-            twins += [found[path.stem], path]
-        found[path.stem] = path
+    for path in pictures_in(folder):
+        stem = unicodedata.normalize("NFC", path.stem)
+        if stem in found:
+            twins += [found[stem], path]
+        found[stem] = path
     if twins:
         rule = "two pictures in a folder must differ in more than their ending"
         names = some(list(dict.fromkeys(twins)))
         raise ValueError(f"same stem: {names}: {rule}. Rename or remove one.")
     if not found:
-        raise ValueError(f"{folder} holds no picture: put {some(SUFFIXES, n=9)} there.")
+        raise ValueError(f"{folder} holds no picture: {instead(folder)}.")
     return found
+
+
+def pictures_in(folder):
+    """The picture files in a folder, by name."""
+    return [path for path in listing(folder) if path.suffix.lower() in ENDINGS]
+
+
+def instead(folder):
+    """What an unhappy folder without pictures holds, and what to do."""
+    endings = [path.name.partition(".")[2].lower() for path in listing(folder)]
+    if "json" in endings:
+        return "draw its JSON polygons as masks first, with polygons.write_masks"
+    if "nii" in endings or "nii.gz" in endings:
+        return "its NIfTI volumes (.nii, .nii.gz) are read by nifti.Volumes"
+    inside = [path.name for path in listing(folder) if path.is_dir()]
+    if inside:
+        return f"name one of its sub-folders: {some(inside)}"
+    return f"put {some(ENDINGS, n=99)} there"
+
+
+def left_out(folder):
+    """Files and sub-folders of a folder that are not read, but for system clutter."""
+    skipped = []
+    for path in listing(folder):
+        is_picture = path.suffix.lower() in ENDINGS and not path.is_dir()
+        is_empty = path.is_dir() and not listing(path)
+        if not is_picture and not is_empty and path.name.lower() not in CLUTTER:
+            skipped.append(path)
+    return skipped
+
+
+def tell_skipped(paths):
+    """Warn of what is not read: how many, and their names."""
+    if paths:
+        told = "file or folder is" if len(paths) == 1 else "files or folders are"
+        rule = "only pictures directly in the two folders are"
+        warnings.warn(
+            f"{len(paths)} {told} not read: {some(paths)}; {rule}", stacklevel=3
+        )
 
 
 def read_layout(root, category):
