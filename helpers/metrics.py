@@ -1,10 +1,12 @@
 """How well a mask was found: the scores of the book, and the threshold to cut at.
 
-Found and true masks are (N, 1, H, W), or (N, 1, D, H, W) for volumes; label maps of K
-classes are int64 of the same shape, 0 to K - 1 and IGNORE.
+Found and true masks are (N, 1, H, W), or (N, 1, D, H, W) for volumes, bool or numbers
+that are all 0 or 1; label maps of K classes are int64 of the same shape, 0 to K - 1 and
+IGNORE. Anything else, such as logits or probabilities, raises a ValueError.
 """
 
 import math
+import warnings
 
 import torch
 from scipy import ndimage
@@ -69,8 +71,10 @@ def scores(logits, masks, threshold=0.5):
 
     Returns a dict: iou and dice (pooled over all pixels of the set), image_iou (mean
     over images), boundary_f1 (mean over images), largest_logit, iou_at_half (at the
-    threshold 0.5, whatever the other one is).
+    threshold 0.5, whatever the other one is). Warns if no mask shows anything: such a
+    set scores 1 where nothing is found, and tells no network from another.
     """
+    _warn_of_empty(masks)
     found = logits.sigmoid() > threshold
     return dict(
         iou=iou(found, masks),
@@ -85,7 +89,7 @@ def scores(logits, masks, threshold=0.5):
 def best_threshold(logits, masks):
     """The probability threshold with the highest pooled IoU. Use validation data.
 
-    The lowest of THRESHOLDS where several are best.
+    The lowest of THRESHOLDS where several are best. Warns if no mask shows anything.
     """
     return THRESHOLDS[_iou_at_thresholds(logits, masks).argmax()].item()
 
@@ -112,6 +116,12 @@ def confusion(found, labels, classes):
             f"label maps of shape {tuple(found.shape)} and {tuple(labels.shape)} "
             "cannot be compared; take the argmax over the channels, with keepdim=True"
         )
+    for labelled in (found, labels):
+        if labelled.is_floating_point() and (labelled != labelled.round()).any():
+            raise ValueError(
+                "label maps hold class numbers, not logits or probabilities: take the "
+                "argmax over the channels, with keepdim=True"
+            )
     counted = labels != IGNORE
     found, labels = found[counted].long(), labels[counted].long()
     for values in (found, labels):
@@ -125,18 +135,30 @@ def confusion(found, labels, classes):
 
 
 def class_iou(matrix):
-    """IoU of each class (classes,), of a confusion matrix; 1 if it nowhere occurs."""
+    """IoU of each class (classes,), of a confusion matrix; NaN if it nowhere occurs."""
     both, union = matrix.diag(), matrix.sum(0) + matrix.sum(1) - matrix.diag()
-    return torch.where(union > 0, both / union.clamp(min=1), 1.0)
+    return torch.where(union > 0, both / union.clamp(min=1), math.nan)
 
 
 def mean_iou(logits, labels):
     """Mean over the classes of the pooled IoU: "mean IU" of the FCN paper, section 5.
 
-    Logits (N, K, H, W), label maps (N, 1, H, W). Returns a float.
+    Logits (N, K, H, W), label maps (N, 1, H, W). Returns a float. A class that occurs
+    neither in the labels nor in the answer is left out of the mean. Raises ValueError
+    for a single map, which has no classes to choose from, and if all is IGNORE.
     """
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} have one map: the mean IoU compares "
+            "two classes or more; for one map take iou(logits > 0, masks)"
+        )
     matrix = confusion(logits.argmax(1, keepdim=True), labels, logits.shape[1])
-    return class_iou(matrix).mean().item()
+    if not matrix.any():
+        raise ValueError(
+            f"all labels are {IGNORE}, which means ignore: no pixel is left to score"
+        )
+    each = class_iou(matrix)
+    return each[~each.isnan()].mean().item()
 
 
 # --- small things -----------------------------------------------------------------
@@ -148,8 +170,10 @@ def _iou_at_thresholds(logits, masks):
     A pixel that exceeds k thresholds is foreground at the first k of them, so one count
     of the pixels serves all.
     """
+    _, masks = _binary(logits > 0, masks)
+    _warn_of_empty(masks)
     exceeded = torch.bucketize(logits.sigmoid(), THRESHOLDS.to(logits.dtype)).flatten()
-    truth = masks.bool().flatten()
+    truth = masks.flatten()
     bins = len(THRESHOLDS) + 1
     hits = torch.bincount(exceeded[truth], minlength=bins)
     marks = torch.bincount(exceeded, minlength=bins)
@@ -172,7 +196,29 @@ def _binary(found, masks):
             f"masks of shape {tuple(found.shape)} and {tuple(masks.shape)} cannot be "
             "compared; both must be (N, 1, H, W), or (N, 1, D, H, W) for volumes"
         )
-    return found.bool(), masks.bool()
+    return _as_bool(found), _as_bool(masks)
+
+
+def _as_bool(mask):
+    """A mask as bool; ValueError for logits, probabilities, label maps, 0..255."""
+    marked = mask.bool()
+    if mask.dtype != torch.bool and (mask != marked).any():
+        low, high = mask.min().item(), mask.max().item()
+        raise ValueError(
+            f"values from {low:.4g} to {high:.4g} are no mask, which is bool or all 0 "
+            "and 1: cut logits or probabilities (logits.sigmoid() > threshold), compare "
+            f"label maps class by class (labels == k), leave out what is {IGNORE}"
+        )
+    return marked
+
+
+def _warn_of_empty(masks):
+    if not masks.any():
+        warnings.warn(
+            "no mask of this set shows anything: finding nothing scores 1, and no "
+            "threshold is better than another",
+            stacklevel=3,
+        )
 
 
 def _outline_f1(a, b, tolerance):

@@ -187,6 +187,8 @@ def bce_dice(logits, masks):
             f"logits of shape {tuple(logits.shape)} and masks of {tuple(masks.shape)}; "
             "bce_dice needs the same shape for both"
         )
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits, masks = logits.float(), masks.float()  # sums exceed float16's 65504
     p, smooth = logits.sigmoid(), 1  # one pixel: it only matters where all is empty
     both, areas = (p * masks).sum(), (p**2).sum() + (masks**2).sum()
     soft_dice = (2 * both + smooth) / (areas + smooth)
@@ -194,7 +196,30 @@ def bce_dice(logits, masks):
 
 
 def cross_entropy(logits, labels):
-    """Cross-entropy of logits (N, K, H, W) and label maps (N, 1, H, W), less IGNORE."""
+    """Cross-entropy of logits (N, K, H, W) and label maps (N, 1, H, W), less IGNORE.
+
+    It is 0 where all labels are IGNORE. Raises ValueError for logits of one map, whose
+    softmax is always 1, and for labels that are no int64 class numbers.
+    """
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} have one map, where cross-entropy "
+            "is always 0: give the network classes=2 or more, or take bce"
+        )
+    if labels.dtype != torch.int64:
+        raise ValueError(
+            f"labels are {labels.dtype}: cross-entropy takes class numbers, int64; "
+            "masks of 0 and 1 become classes by masks.long()"
+        )
+    counted = labels[labels != metrics.IGNORE]
+    if not len(counted):
+        return 0 * logits.sum()
+    if not 0 <= counted.min() <= counted.max() < classes:
+        raise ValueError(
+            f"labels run from {counted.min()} to {counted.max()}; {classes} classes "
+            f"have the labels 0 to {classes - 1}, and {metrics.IGNORE} means: ignore"
+        )
     return F.cross_entropy(logits, labels[:, 0], ignore_index=metrics.IGNORE)
 
 
