@@ -160,15 +160,15 @@ def same_header(image, mask, stacks):
     return count
 
 
-def match(images, masks):
+def match(images, masks, endings=ENDINGS):
     """[(image path, mask path)] of two folders, in the order of the images' names.
 
     Accents may be spelt as one sign or as two (NFC, NFD): macOS and others differ.
     """
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} cannot hold images and masks: use a folder each.")
-    pictures, owned = files(images), {}
-    for stem, path in files(masks).items():
+    pictures, owned = files(images, endings), {}
+    for stem, path in files(masks, endings).items():
         # A photograph may itself be called gas_mask.jpg: its full name goes first.
         owner = stem if stem in pictures else stem.removesuffix("_mask")
         owned.setdefault(owner, []).append(path)
@@ -193,19 +193,26 @@ def match(images, masks):
             found.append(f"{what}: {some(paths)}")
     if found:
         rule = f"Each a.jpg in {images} has one a.png or a_mask.png in {masks}"
+        left = left_out(images, endings) + left_out(masks, endings)
+        if left:
+            found.append(f"not read: {some(left)} (read are {some(endings, n=99)})")
         odd = "; ".join(found)
         raise ValueError(f"{odd}. {rule}: add, rename or remove files.")
     return pairs
 
 
-def files(folder):
-    """{stem: path} of the pictures in a folder, in the order of their names."""
+def files(folder, endings=ENDINGS):
+    """{stem: path} of the files with some endings, in the order of their names."""
     if not folder.is_dir():
         way_out = "check the path, or unpack the data again"
+        if folder.suffix == ".json":
+            way_out = "draw its polygons as masks first, with polygons.write_masks"
         raise FileNotFoundError(f"{folder} is not a folder: {way_out}.")
     found, twins = {}, []
-    for path in pictures_in(folder):
-        stem = unicodedata.normalize("NFC", path.stem)
+    for path in listing(folder):
+        if not path.name.lower().endswith(endings) or path.is_dir():
+            continue
+        stem = stem_of(path, endings)
         if stem in found:
             twins += [found[stem], path]
         found[stem] = path
@@ -214,33 +221,36 @@ def files(folder):
         names = some(list(dict.fromkeys(twins)))
         raise ValueError(f"same stem: {names}: {rule}. Rename or remove one.")
     if not found:
-        raise ValueError(f"{folder} holds no picture: {instead(folder)}.")
+        what = "picture" if endings == ENDINGS else f"{endings[0]} file"
+        raise ValueError(f"{folder} holds no {what}: {instead(folder, endings)}.")
     return found
 
 
-def pictures_in(folder):
-    """The picture files in a folder, by name."""
-    return [path for path in listing(folder) if path.suffix.lower() in ENDINGS]
+def stem_of(path, endings):
+    """A name without its ending, the accents spelt as one sign each."""
+    for ending in endings:
+        if path.name.lower().endswith(ending):
+            return unicodedata.normalize("NFC", path.name[: -len(ending)])
 
 
-def instead(folder):
-    """What an unhappy folder without pictures holds, and what to do."""
-    endings = [path.name.partition(".")[2].lower() for path in listing(folder)]
-    if "json" in endings:
+def instead(folder, endings):
+    """What an unhappy folder holds, and what to do."""
+    names = [path.name.lower() for path in listing(folder)]
+    if any(name.endswith(".json") for name in names):
         return "draw its JSON polygons as masks first, with polygons.write_masks"
-    if "nii" in endings or "nii.gz" in endings:
+    if endings == ENDINGS and any(n.endswith((".nii", ".nii.gz")) for n in names):
         return "its NIfTI volumes (.nii, .nii.gz) are read by nifti.Volumes"
     inside = [path.name for path in listing(folder) if path.is_dir()]
     if inside:
         return f"name one of its sub-folders: {some(inside)}"
-    return f"put {some(ENDINGS, n=99)} there"
+    return f"put {some(endings, n=99)} there"
 
 
-def left_out(folder):
+def left_out(folder, endings=ENDINGS):
     """Files and sub-folders of a folder that are not read, but for system clutter."""
     skipped = []
     for path in listing(folder):
-        is_picture = path.suffix.lower() in ENDINGS and not path.is_dir()
+        is_picture = path.name.lower().endswith(endings) and not path.is_dir()
         is_empty = path.is_dir() and not listing(path)
         if not is_picture and not is_empty and path.name.lower() not in CLUTTER:
             skipped.append(path)

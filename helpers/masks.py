@@ -7,7 +7,8 @@
     Mapping({(255, 0, 0): 1})     these colours
     Instances()                   a number or colour for each object: all are object
 
-Each has `read(path, page=None)`. A binary mask is float32 (1, H, W) of 0 and 1, a label
+Each has `read(path, page=None)`, and `of(path, values)` for numbers of any shape, such
+as a volume's. A binary mask is float32 (1, H, W) of 0 and 1, a label
 map int64 (1, H, W) of class numbers and IGNORE. One reading holds for all files of a
 data set. What it does not cover raises a ValueError that lists the values of the file.
 """
@@ -17,14 +18,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers.metrics import IGNORE
-from helpers.pictures import TOPS, Pixels, Refused, decode
-
-WAYS_OUT = (
-    "Binary(cut=128) for soft edges or JPEG (object from that value on, 1 for all above "
-    "0), Classes(K) for class numbers, Mapping({value or colour: class}) for others, "
-    "Instances() for a number for each object"
+from helpers.levels import (
+    WAYS_OUT,
+    as_colours,
+    as_keys,
+    brightness,
+    colour_counts,
+    colours,
+    counts,
+    exact,
+    grey_of,
+    numbers,
+    opaque_colours,
+    told,
+    whole_numbers,
 )
+from helpers.metrics import IGNORE
+from helpers.pictures import Refused, decode
 
 
 @dataclass
@@ -44,14 +54,18 @@ class Binary:
 
     def read(self, path, page=None):
         """Mask float32 (1, H, W) of 0 and 1."""
-        levels = brightness(path, decode(path, page), strict=self.cut is None)
+        pixels = decode(path, page)
+        return self.of(path, brightness(path, pixels, strict=self.cut is None))
+
+    def of(self, path, levels):
+        """Mask of levels of any shape; `path` is for the error."""
         if levels.dtype == bool:
             levels = 255 * levels.astype(np.uint8)  # as one sees it
         if self.cut is not None:
             if 0 < levels.max() < self.cut:
                 raise Refused(
                     f"{path} is not empty and nothing in it reaches the cut at "
-                    f"{self.cut}, it holds {listed(levels)}: state a cut for all files"
+                    f"{self.cut}, it holds {told(counts(levels))}: state another"
                 )
             return as_mask(levels >= self.cut)
         values = set(np.unique(levels).tolist())
@@ -60,7 +74,7 @@ class Binary:
             if values <= {0, top}:
                 return as_mask(levels > 0)
         raise Refused(
-            f"{path} is no mask of 0/1 or 0/255, it holds {listed(levels)}: take "
+            f"{path} is no mask of 0/1 or 0/255, it holds {told(counts(levels))}: take "
             f"{WAYS_OUT}"
         )
 
@@ -74,9 +88,14 @@ class Instances:
         pixels = exact(path, decode(path, page))
         if pixels.values.ndim == 3:
             return as_mask(opaque_colours(path, pixels.values).any(axis=2))
-        ids = whole_numbers(path, pixels.values)
+        return self.of(path, whole_numbers(path, pixels.values))
+
+    def of(self, path, ids):
+        """Mask of whole numbers of any shape; `path` is for the error."""
         if ids.min() < 0:
-            raise Refused(f"{path} holds {listed(ids)}: ids are 0 for none, and above")
+            raise Refused(
+                f"{path} holds {told(counts(ids))}: ids are 0 for none, and above"
+            )
         return as_mask(ids > 0)
 
 
@@ -96,20 +115,23 @@ class Classes:
 
     def read(self, path, page=None):
         """Label map int64 (1, H, W)."""
-        found = numbers(path, decode(path, page))
+        return self.of(path, numbers(path, decode(path, page)))
+
+    def of(self, path, found):
+        """Label map of whole numbers of any shape; `path` is for the error."""
         known = (found >= 0) & (found < self.count)
         ignored = np.zeros_like(known) if self.ignore is None else found == self.ignore
         if not (known | ignored).all():
             raise Refused(
-                f"{path} holds {listed(found)}, and {self.count} classes are numbered 0 "
-                f"to {self.count - 1} (ignored: {self.ignore}): state more classes, or "
-                "Mapping({value: class}) for all files"
+                f"{path} holds {told(counts(found))}, and {self.count} classes are "
+                f"numbered 0 to {self.count - 1} (ignored: {self.ignore}): state more "
+                "classes, or Mapping({value: class}) for all files"
             )
         if self.count == 2 and ignored.any() and not (found == 1).any():
             raise Refused(
-                f"{path} holds {listed(found)}: is {self.ignore} the object, or to be "
-                f"ignored? Take Binary(), or Mapping({{0: 0, 1: 1, {self.ignore}: "
-                f"{IGNORE}}})"
+                f"{path} holds {told(counts(found))}: is {self.ignore} the object, or "
+                "to be ignored? Take Binary(), or Mapping({0: 0, 1: 1, "
+                f"{self.ignore}: {IGNORE}}})"
             )
         return as_labels(np.where(ignored, IGNORE, found))
 
@@ -143,18 +165,22 @@ class Mapping:
         """Label map int64 (1, H, W)."""
         pixels = exact(path, decode(path, page))
         if isinstance(next(iter(self.classes)), tuple):
-            found = coded(colours(path, pixels))
-            table = {int(coded(np.array(k))): c for k, c in self.classes.items()}
-        else:
-            found, table = numbers(path, pixels, shades=False), self.classes
+            return self.of(path, as_keys(colours(path, pixels)))
+        return self.of(path, numbers(path, pixels, shades=False))
+
+    def of(self, path, found):
+        """Label map of whole numbers (or keys of colours) of any shape."""
         labels = np.full(found.shape, -1)
-        for value, label in table.items():
+        for key, label in self.classes.items():
+            value = as_keys(np.array(key)) if isinstance(key, tuple) else key
             labels[found == value] = label
         if (labels < 0).any():
-            unknown = counted(path, page, where=labels < 0)
+            unknown = counts(found[labels < 0])
+            if isinstance(key, tuple):
+                unknown = colour_counts(as_colours(found[labels < 0]))
             raise Refused(
-                f"{path} holds what the mapping does not: {told_counts(unknown)}. Add "
-                f"it, as class {IGNORE} if it is to be ignored"
+                f"{path} holds what the mapping does not: {told(unknown)}. Add it, as "
+                f"class {IGNORE} if it is to be ignored"
             )
         return as_labels(labels)
 
@@ -164,151 +190,18 @@ def read_mask(path, reading=None, page=None):
     return (reading or Binary()).read(path, page)
 
 
-def counted(path, page=None, where=None):
+def counted(path, page=None):
     """{value: pixels} of a mask file, or {(r, g, b): pixels} of a coloured one.
 
-    A palette counts by its numbers. `where` (H, W) picks pixels.
+    A palette counts by its numbers; transparency does not count.
     """
     values = decode(path, page).values
-    values = values[np.ones(values.shape[:2], bool) if where is None else where]
-    if values.ndim == 1:
-        found, counts = np.unique(values, return_counts=True)
-        return dict(zip(found.tolist(), counts.tolist()))
-    channels = 1 if values.shape[1] == 2 else 3
-    found, counts = np.unique(values[:, :channels], axis=0, return_counts=True)
-    if (found == found[:, :1]).all():
-        return dict(zip(found[:, 0].tolist(), counts.tolist()))
-    return dict(zip(map(tuple, found.tolist()), counts.tolist()))
-
-
-# --- from pixels to numbers -------------------------------------------------------
-
-
-def numbers(path, pixels, shades=True):
-    """Class numbers (H, W) int64 of pixels; ValueError for colours and for blurred ones.
-
-    With `shades`, a palette of greys is refused whose greys are other than its numbers.
-    """
-    pixels = exact(path, pixels)
-    if pixels.palette is not None and shades:
-        used = np.unique(pixels.values)
-        grey = pixels.palette[used, :3]
-        if (grey == grey[:, :1]).all() and (grey[:, 0] != used).any():
-            pairs = ", ".join(f"{n} is grey {g}" for n, g in zip(used, grey[:, 0]))
-            raise Refused(
-                f"{path} has a palette of greys ({pairs}): state which counts, by "
-                "Mapping({number: class}) or Mapping({(r, g, b): class})"
-            )
-    values = pixels.values
     if values.ndim == 3:
-        values = grey_of(opaque_colours(path, values))
+        colour = values[..., :1] if values.shape[2] == 2 else values[..., :3]
+        values = grey_of(colour)
         if values is None:
-            raise Refused(
-                f"{path} is coloured, it holds {told_counts(counted(path))}: state "
-                "Mapping({(r, g, b): class}) for all files, or Instances()"
-            )
-    return whole_numbers(path, values)
-
-
-def brightness(path, pixels, strict):
-    """The levels (H, W) of a binary mask: grey, brightest channel, or opacity."""
-    values = pixels.values
-    if pixels.palette is not None:
-        used = np.unique(values)
-        seen = pixels.palette[used]
-        grey = (seen[:, :3] == seen[:, :1]).all() and (seen[:, 3] == 255).all()
-        dark_first = seen[0, :3].max() < seen[-1, :3].max() or seen[0, 3] == 0
-        if (
-            strict
-            and not grey
-            and set(used) <= {0, 1}
-            and (dark_first or len(used) < 2)
-        ):
-            return values
-        values = pixels.palette[values]
-    if values.ndim == 2:
-        return values
-    if values.shape[2] in (2, 4):
-        return opacity_or_level(path, values, strict)
-    level = grey_of(values)
-    if level is None and strict:
-        raise Refused(
-            f"{path} is coloured, it holds {told_counts(counted(path))}: take {WAYS_OUT}"
-        )
-    return values.max(axis=2) if level is None else level
-
-
-def opacity_or_level(path, values, strict):
-    """Levels (H, W) of a mask with transparency, where either it or the colour counts.
-
-    What is transparent is background. Where all that is opaque has one colour, object
-    is what is opaque.
-    """
-    alpha, colour = values[..., -1], values[..., :-1]
-    if (alpha == TOPS[alpha.dtype.name]).all():
-        return brightness(path, Pixels(colour), strict)
-    shown = colour[alpha > 0]
-    if len(shown) and (shown == shown[0]).all():
-        return alpha
-    if not len(shown) and (colour == colour[0, 0]).all():
-        return alpha
-    raise Refused(
-        f"{path} differs both in colour and in transparency: save it without "
-        "transparency, 0 for background and 255 for the object"
-    )
-
-
-def exact(path, pixels):
-    """The pixels; ValueError where a lossy format may have changed the numbers."""
-    if pixels.doubt:
-        raise Refused(
-            f"{path} cannot hold numbers of classes or objects ({pixels.doubt}): save "
-            "the original as an 8-bit PNG. A mask of one object: Binary(cut=128)"
-        )
-    return pixels
-
-
-def colours(path, pixels):
-    """Colours (H, W, 3) of a mask as one sees them; grey has three equal ones."""
-    values = pixels.values
-    if pixels.palette is not None:
-        values = pixels.palette[values]
-    if values.ndim == 2:
-        values = np.stack([whole_numbers(path, values)] * 3, axis=2)
-    values = opaque_colours(path, values)
-    return np.broadcast_to(values, (*values.shape[:2], 3))
-
-
-def opaque_colours(path, values):
-    """The colour channels (H, W, C); ValueError if some pixel is transparent."""
-    if values.shape[2] == 3:
-        return values
-    if (values[..., -1] != TOPS[values.dtype.name]).any():
-        raise Refused(
-            f"{path} has transparent pixels, whose class is not stated: save it without"
-        )
-    return values[..., :-1]
-
-
-def grey_of(colour):
-    """The one channel (H, W) of colours (H, W, C) whose channels agree, else None."""
-    return colour[..., 0] if (colour == colour[..., :1]).all() else None
-
-
-def whole_numbers(path, values):
-    """Values (H, W) as int64; ValueError if some is no whole number."""
-    if values.dtype.kind == "f" and not (values == np.round(values)).all():
-        raise Refused(
-            f"{path} holds {listed(values)}, which are no whole numbers: for one object "
-            "take Binary(cut=...)"
-        )
-    return values.astype(np.int64)
-
-
-def coded(colour):
-    """One number for each colour (..., 3)."""
-    colour = colour.astype(np.int64)
-    return (colour[..., 0] << 32) + (colour[..., 1] << 16) + colour[..., 2]
+            return colour_counts(colour)
+    return counts(values)
 
 
 def as_mask(found):
@@ -317,22 +210,3 @@ def as_mask(found):
 
 def as_labels(found):
     return torch.from_numpy(found.astype(np.int64))[None]
-
-
-# --- sentences --------------------------------------------------------------------
-
-
-def listed(levels):
-    """The values of an array and how many pixels have each, in words."""
-    values, counts = np.unique(levels, return_counts=True)
-    return told_counts(dict(zip(values.tolist(), counts.tolist())))
-
-
-def told_counts(counts, most=6):
-    """{value: pixels} in words, the first few of them."""
-    parts = []
-    for value in list(counts)[:most]:
-        parts.append(f"{value} ({counts[value]} px)")
-    rest = f" and {len(counts) - most} more" if len(counts) > most else ""
-    noun = "value" if len(counts) == 1 else "values"
-    return f"{len(counts)} {noun}: {', '.join(parts)}{rest}"

@@ -149,7 +149,7 @@ def mean_iou(logits, labels):
     """
     if logits.shape[1] < 2:
         raise ValueError(
-            f"logits of shape {tuple(logits.shape)} have one map: the mean IoU compares "
+            f"logits of shape {tuple(logits.shape)} have one map: the mean IoU takes "
             "two classes or more; for one map take iou(logits > 0, masks)"
         )
     matrix = confusion(logits.argmax(1, keepdim=True), labels, logits.shape[1])
@@ -206,7 +206,7 @@ def _as_bool(mask):
         low, high = mask.min().item(), mask.max().item()
         raise ValueError(
             f"values from {low:.4g} to {high:.4g} are no mask, which is bool or all 0 "
-            "and 1: cut logits or probabilities (logits.sigmoid() > threshold), compare "
+            "and 1: cut logits or probabilities (logits.sigmoid() > threshold), take "
             f"label maps class by class (labels == k), leave out what is {IGNORE}"
         )
     return marked

@@ -1,0 +1,148 @@
+"""Outlines drawn by hand, as label maps: LabelMe's JSON files, and COCO's one file.
+
+A pixel belongs to a polygon if its centre lies in it. Later shapes cover earlier ones,
+as in LabelMe. Run lengths (RLE) are unpacked by pycocotools, COCO's own code.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+from skimage import draw
+
+
+def write_masks(source, out, names):
+    """Draw a folder of LabelMe files, or a COCO file, as PNGs of class numbers.
+
+    `names` are those of the classes 1, 2, ... in that order, for all files; 0 is
+    background. A mask is named like its picture, a.png for a.jpg, and read by
+    `masks.Classes(len(names) + 1)`. Returns the paths. Raises ValueError, before
+    anything is written, for a folder `out` that holds something and for a file that
+    cannot be drawn.
+    """
+    source, out = Path(source), Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} holds something already: name a new folder")
+    if source.is_dir():
+        maps = {}
+        for path in sorted(source.glob("*.json")):
+            if not path.name.startswith("."):
+                maps[path.stem] = labelme(path, names)
+    else:
+        maps = coco(source, names)
+    if not maps:
+        raise ValueError(f"{source} holds no JSON file: name the folder that has them")
+    out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for stem, labels in maps.items():
+        paths.append(out / f"{stem}.png")
+        Image.fromarray(labels).save(paths[-1])
+    return paths
+
+
+def labelme(path, names):
+    """Label map uint8 (H, W) of a LabelMe file: polygons, rectangles and circles."""
+    content = read_json(path)
+    if not {"shapes", "imageHeight", "imageWidth"} <= set(content):
+        raise ValueError(
+            f"{path} is no LabelMe file: it lacks shapes or the image size"
+        )
+    labels = np.zeros((content["imageHeight"], content["imageWidth"]), np.uint8)
+    for shape in content["shapes"]:
+        number = number_of(path, shape["label"], names)
+        labels[inside(path, shape, labels.shape)] = number
+    return labels
+
+
+def inside(path, shape, size):
+    """Pixels (rows, columns) of one LabelMe shape, cut at the picture's edge."""
+    points = np.asarray(shape["points"], float)
+    kind = shape.get("shape_type") or "polygon"
+    if kind == "circle" and len(points) == 2:
+        (x, y), radius = points[0] - 0.5, np.linalg.norm(points[1] - points[0])
+        return draw.disk((y, x), radius, shape=size)
+    if kind == "rectangle" and len(points) == 2:
+        (left, top), (right, bottom) = points
+        points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    elif kind not in ("polygon", "rectangle") or len(points) < 3:
+        raise ValueError(
+            f"{path} has a {kind} of {len(points)} points ({shape['label']}): "
+            "polygons, rectangles and circles have an area to draw; redraw or delete it"
+        )
+    return polygon(points, size)
+
+
+def polygon(points, size):
+    """Pixels (rows, columns) whose centres lie in a polygon (N, 2) of x and y."""
+    return draw.polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, shape=size)
+
+
+def coco(path, names):
+    """{stem of the picture: label map uint8 (H, W)} of a COCO file, all pictures."""
+    content = read_json(path)
+    if not {"images", "annotations", "categories"} <= set(content):
+        raise ValueError(
+            f"{path} is no COCO file: it lacks images, annotations or categories"
+        )
+    numbers, maps, pictures = {}, {}, {}
+    for category in content["categories"]:
+        numbers[category["id"]] = category["name"]
+    for picture in content["images"]:
+        stem = Path(picture["file_name"]).stem
+        if stem in maps:
+            raise ValueError(f"{path} has two pictures {stem}: rename one")
+        maps[stem] = np.zeros((picture["height"], picture["width"]), np.uint8)
+        pictures[picture["id"]] = stem
+    for shape in content["annotations"]:
+        if shape["image_id"] not in pictures or shape["category_id"] not in numbers:
+            raise ValueError(
+                f"{path}: annotation {shape.get('id')} names image {shape['image_id']} "
+                f"and category {shape['category_id']}, one of which is not there"
+            )
+        labels = maps[pictures[shape["image_id"]]]
+        number = number_of(path, numbers[shape["category_id"]], names)
+        paint(path, labels, shape, number)
+    return maps
+
+
+def paint(path, labels, shape, number):
+    """Give a COCO annotation's pixels a number: its polygons, or its run lengths."""
+    parts = shape.get("segmentation")
+    if not parts:
+        raise ValueError(f"{path}: annotation {shape.get('id')} has no segmentation")
+    if isinstance(parts, list):
+        for part in parts:
+            labels[polygon(np.reshape(part, (-1, 2)), labels.shape)] = number
+        return
+    if tuple(parts["size"]) != labels.shape:
+        raise ValueError(
+            f"{path}: annotation {shape.get('id')} is of {tuple(parts['size'])} px "
+            f"(height, width), its picture of {labels.shape}"
+        )
+    if isinstance(parts["counts"], list):
+        parts = coco_mask.frPyObjects(parts, *labels.shape)
+    labels[coco_mask.decode(parts).astype(bool)] = number
+
+
+def read_json(path):
+    """What a JSON file holds: a dict, or ValueError."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no JSON object: LabelMe and COCO files do")
+    return content
+
+
+def number_of(path, name, names):
+    """The number of a class by its name."""
+    if name not in names:
+        known = ", ".join(names)
+        raise ValueError(
+            f"{path} has the class {name!r}, which is not among {known}: add it, or "
+            "mend the file"
+        )
+    return list(names).index(name) + 1
