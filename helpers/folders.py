@@ -101,6 +101,8 @@ class MVTecAD(Dataset):
 def in_memory(dataset, indices=None):
     """All items of a data set, or some, read (and so checked) once: a TensorDataset."""
     indices = range(len(dataset)) if indices is None else indices
+    if not len(indices):
+        raise ValueError("no picture is left in this part: give more, 3 of each kind")
     return TensorDataset(*batch_of(dataset, indices))
 
 
@@ -150,7 +152,7 @@ def same_header(image, mask, stacks):
     count = page_count(image)
     others = page_count(mask) if mask else count
     if count != others:
-        what = f"{image} has {count} pages, its mask {mask} {others}"
+        what = f"{image} has {count} page(s), its mask {mask} {others}"
         raise ValueError(f"{what}: save one mask for each page.")
     if count > 1 and not stacks:
         raise ValueError(
@@ -168,9 +170,13 @@ def match(images, masks, endings=ENDINGS):
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} cannot hold images and masks: use a folder each.")
     pictures, owned = files(images, endings), {}
-    for stem, path in files(masks, endings).items():
+    marked = files(masks, endings)
+    cut = {stem.removesuffix("_mask") for stem in marked}
+    all_end_so = cut == set(pictures) and len(cut) == len(marked)
+    for stem, path in marked.items():
         # A photograph may itself be called gas_mask.jpg: its full name goes first.
-        owner = stem if stem in pictures else stem.removesuffix("_mask")
+        alike = stem in pictures and not all_end_so
+        owner = stem if alike else stem.removesuffix("_mask")
         owned.setdefault(owner, []).append(path)
     alone, unknown, several, pairs = [], [], [], []
     for stem, path in pictures.items():

@@ -65,8 +65,8 @@ def brightness(path, pixels, strict):
     level = grey_of(values)
     if level is None and strict:
         raise Refused(
-            f"{path} is coloured, it holds {told(colour_counts(values))}: take "
-            f"{WAYS_OUT}"
+            f"{path} is no mask of 0/1 or 0/255, it holds "
+            f"{told(colour_counts(values))}: take {WAYS_OUT}"
         )
     return values.max(axis=2) if level is None else level
 
@@ -165,9 +165,9 @@ def colour_counts(colour):
 
 
 def told(counted, most=6):
-    """{value: pixels} in words, the first few of them."""
+    """{value: pixels} in words, the commonest of them."""
     parts = []
-    for value in list(counted)[:most]:
+    for value in sorted(counted, key=counted.get, reverse=True)[:most]:
         parts.append(f"{value} ({counted[value]} px)")
     rest = f" and {len(counted) - most} more" if len(counted) > most else ""
     noun = "value" if len(counted) == 1 else "values"

@@ -14,7 +14,7 @@ from nibabel import orientations
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from helpers.folders import match
+from helpers.folders import left_out, match, tell_skipped
 from helpers.masks import IGNORE, Binary
 
 ENDINGS = (".nii.gz", ".nii")
@@ -37,7 +37,9 @@ class Volumes(Dataset):
 
     def __init__(self, images, masks, reading=None, size=None, step=1):
         self.reading, self.size, self.step = reading or Binary(), size, step
-        self.pairs = match(Path(images), Path(masks), ENDINGS)
+        images, masks = Path(images), Path(masks)
+        self.pairs = match(images, masks, ENDINGS)
+        tell_skipped(left_out(images, ENDINGS) + left_out(masks, ENDINGS))
         wrong = []
         for image, mask in self.pairs:
             try:

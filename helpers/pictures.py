@@ -64,7 +64,7 @@ def read_image(path, page=None, span=None):
         values = values[..., None]
     image = scaled(path, values, span) * opaque + (1 - opaque)  # on white paper
     image = np.broadcast_to(image, (*image.shape[:2], 3)).transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(image, np.float32))
+    return torch.from_numpy(np.array(image, np.float32, order="C"))
 
 
 def scaled(path, values, span):

@@ -1,7 +1,8 @@
 """Outlines drawn by hand, as label maps: LabelMe's JSON files, and COCO's one file.
 
-A pixel belongs to a polygon if its centre lies in it. Later shapes cover earlier ones,
-as in LabelMe. Run lengths (RLE) are unpacked by pycocotools, COCO's own code.
+Each has its own rule. LabelMe counts from the centre of the first pixel and takes in
+the outline (skimage.draw); COCO counts from its corner, and its polygons and run
+lengths are drawn by its own code, pycocotools. Later shapes cover earlier ones.
 """
 
 import json
@@ -61,8 +62,8 @@ def inside(path, shape, size):
     points = np.asarray(shape["points"], float)
     kind = shape.get("shape_type") or "polygon"
     if kind == "circle" and len(points) == 2:
-        (x, y), radius = points[0] - 0.5, np.linalg.norm(points[1] - points[0])
-        return draw.disk((y, x), radius, shape=size)
+        (x, y), radius = points[0], np.linalg.norm(points[1] - points[0])
+        return draw.disk((y, x), radius + 0.5, shape=size)
     if kind == "rectangle" and len(points) == 2:
         (left, top), (right, bottom) = points
         points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
@@ -71,12 +72,7 @@ def inside(path, shape, size):
             f"{path} has a {kind} of {len(points)} points ({shape['label']}): "
             "polygons, rectangles and circles have an area to draw; redraw or delete it"
         )
-    return polygon(points, size)
-
-
-def polygon(points, size):
-    """Pixels (rows, columns) whose centres lie in a polygon (N, 2) of x and y."""
-    return draw.polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, shape=size)
+    return draw.polygon(points[:, 1], points[:, 0], shape=size)
 
 
 def coco(path, names):
@@ -112,17 +108,15 @@ def paint(path, labels, shape, number):
     parts = shape.get("segmentation")
     if not parts:
         raise ValueError(f"{path}: annotation {shape.get('id')} has no segmentation")
-    if isinstance(parts, list):
-        for part in parts:
-            labels[polygon(np.reshape(part, (-1, 2)), labels.shape)] = number
-        return
-    if tuple(parts["size"]) != labels.shape:
+    if isinstance(parts, dict) and tuple(parts["size"]) != labels.shape:
         raise ValueError(
             f"{path}: annotation {shape.get('id')} is of {tuple(parts['size'])} px "
             f"(height, width), its picture of {labels.shape}"
         )
-    if isinstance(parts["counts"], list):
+    if isinstance(parts, list) or isinstance(parts["counts"], list):
         parts = coco_mask.frPyObjects(parts, *labels.shape)
+    if isinstance(parts, list):
+        parts = coco_mask.merge(parts)
     labels[coco_mask.decode(parts).astype(bool)] = number
 
 
