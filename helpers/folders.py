@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset, TensorDataset
 
-from helpers.masks import Binary, read_mask
+from helpers.masks import Binary, read_mask, same_palettes
 from helpers.pictures import ENDINGS, header_size, page_count, read_image
 from helpers.training import batch_of
 
@@ -45,6 +45,7 @@ class ImageMaskFolder(Dataset):
         images, masks = Path(images), Path(masks)
         pairs = match(images, masks)
         self.pairs, self.pages = check(pairs, stacks)
+        same_palettes([mask for _, mask in pairs], self.reading)
         self.skipped = left_out(images) + left_out(masks)
         tell_skipped(self.skipped)
 
@@ -52,9 +53,14 @@ class ImageMaskFolder(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        image, mask = self.pairs[index]
-        image = read_image(image, self.pages[index], self.span)
-        mask = self.reading.read(mask, self.pages[index])
+        (image_path, mask_path), page = self.pairs[index], self.pages[index]
+        image = read_image(image_path, page, self.span)
+        mask = self.reading.read(mask_path, page)
+        if image.shape[1:] != mask.shape[1:]:
+            raise ValueError(
+                f"page {page + 1} of {mask_path} is {tuple(mask.shape[1:])} px, of "
+                f"{image_path} {tuple(image.shape[1:])}: make them equal."
+            )
         return fitted(image, mask, self.size)
 
 
@@ -108,8 +114,6 @@ def in_memory(dataset, indices=None):
 
 def fitted(image, mask, size):
     """Image (3, H, W) and mask or label map (1, H, W), resized to (height, width)."""
-    if mask.shape[1:] != image.shape[1:]:
-        raise ValueError(f"a mask of {mask.shape[1:]} px for an image of other size")
     if size:
         image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
         # Nearest invents no value between two. "nearest-exact" looks at pixel centres,

@@ -34,7 +34,7 @@ from helpers.levels import (
     whole_numbers,
 )
 from helpers.metrics import IGNORE
-from helpers.pictures import Refused, decode
+from helpers.pictures import Refused, decode, palette_of
 
 
 @dataclass
@@ -188,6 +188,31 @@ class Mapping:
 def read_mask(path, reading=None, page=None):
     """A mask file by a reading, `Binary()` if none is stated."""
     return (reading or Binary()).read(path, page)
+
+
+def same_palettes(paths, reading):
+    """ValueError if a reading goes by numbers and two palettes do not agree on them.
+
+    Programs that number the colours of each file anew make class 1 of another class.
+    """
+    by_colour = isinstance(reading, Mapping | Instances) or getattr(reading, "cut", 0)
+    first, known = None, np.zeros((0, 3))
+    for path in [] if by_colour else paths:
+        palette = palette_of(path)
+        if palette is None:
+            continue
+        shared = min(len(palette), len(known))
+        differ = (palette[:shared] != known[:shared]).any(axis=1)
+        if differ.any():
+            number = int(differ.argmax())
+            colour, other = palette[number].tolist(), known[number].tolist()
+            raise Refused(
+                f"{path} calls {tuple(colour)} number {number}, {first} calls so "
+                f"{tuple(other)}: state colours, Mapping({{(r, g, b): class}}), or "
+                "numbers, Mapping({number: class}), for all files"
+            )
+        if len(palette) > len(known):
+            first, known = path, palette
 
 
 def counted(path, page=None):

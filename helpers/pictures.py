@@ -109,6 +109,18 @@ def page_count(path):
             return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
+def palette_of(path):
+    """The colours (N, 3) of a file's palette, without decoding it, or None."""
+    with told(path):
+        if is_deep_tiff(path):
+            return None
+        with Image.open(path) as image:
+            # A GIF goes by its colours: it numbers them anew.
+            if image.mode != "P" or image.format == "GIF":
+                return None
+            return np.reshape(image.getpalette("RGB"), (-1, 3))
+
+
 # --- what a file holds ------------------------------------------------------------
 
 
@@ -224,6 +236,8 @@ def deep_tiff(path, page):
     alpha = channels == 4 and tuple(page.extrasamples)[:1] in ((1,), (2,))
     if values.ndim > 3 or (channels not in (1, 3) and not alpha):
         raise Refused(f"{path} has {channels} channels: save the one or three to use")
+    if values.dtype.kind == "c":
+        raise Refused(f"{path} holds complex numbers: save their size or phase alone")
     if page.photometric == 0:  # white is 0
         if values.dtype.kind != "u":
             raise Refused(f"{path} calls 0 white, with signed values: save it anew")

@@ -20,7 +20,7 @@ LARGEST = 600 * 1024
 BINARY = {".png", ".csv", ".safetensors"}  # and tables, which are long
 COLAB_HAS = {  # of what the book imports
     "accelerate", "ipywidgets", "joblib", "matplotlib", "numpy", "pandas", "pillow",
-    "psutil", "safetensors", "scikit-image", "scipy", "torch",
+    "psutil", "safetensors", "scikit-image", "scipy", "tifffile", "torch",
 }  # fmt: skip
 
 
