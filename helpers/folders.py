@@ -156,14 +156,18 @@ def same_header(image, mask, stacks):
     count = page_count(image)
     others = page_count(mask) if mask else count
     if count != others:
-        what = f"{image} has {count} page(s), its mask {mask} {others}"
-        raise ValueError(f"{what}: save one mask for each page.")
+        what = f"{image} has {pages_of(count)}, its mask {mask} {pages_of(others)}"
+        raise ValueError(f"{what}: save one page of each, or a mask for each page.")
     if count > 1 and not stacks:
         raise ValueError(
             f"{image} has {count} pages: save one page of 8 or 16 bits (PNG), or take "
             "each page as a sample (stacks=True)."
         )
     return count
+
+
+def pages_of(count):
+    return f"{count} page" if count == 1 else f"{count} pages"
 
 
 def match(images, masks, endings=ENDINGS):

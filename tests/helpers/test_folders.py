@@ -5,41 +5,19 @@ Every test writes its own small tree of pictures; nothing is downloaded.
 
 import re
 import shutil
+import unicodedata
+import warnings
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from helpers.folders import (
-    SPLITS,
-    ImageMaskFolder,
-    MVTecAD,
-    in_memory,
-    read_image,
-    read_mask,
-)
-
-rng = np.random.default_rng(0)
-PHOTO = rng.integers(60, 200, (12, 20, 3), dtype=np.uint8)
-MASK = np.zeros((12, 20), np.uint8)
-MASK[3:8, 5:12] = 255
-
-
-def save(path, pixels, mode=None, **options):
-    """Write an array (or an image of PIL) as a picture, with the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not isinstance(pixels, Image.Image):
-        pixels = Image.fromarray(pixels)
-    (pixels.convert(mode) if mode else pixels).save(path, **options)
-    return path
-
-
-def exif(orientation):
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags
+from helpers.folders import SPLITS, ImageMaskFolder, MVTecAD, in_memory
+from helpers.masks import Binary, Classes, Mapping
+from tests.helpers.files import MASK, PHOTO, exif, must_say, palette, refusal, save
 
 
 @pytest.fixture
@@ -53,18 +31,6 @@ def own(tmp_path):
 
 def folder(own, **options):
     return ImageMaskFolder(own / "images", own / "masks", **options)
-
-
-def refusal(make, error=ValueError, *args, **options):
-    """The message of the error that making (or reading) something must raise."""
-    with pytest.raises(error) as caught:
-        make(*args, **options)
-    return str(caught.value)
-
-
-def must_say(message, *parts):
-    for part in parts:
-        assert str(part) in message, f"{part!r} is not in: {message}"
 
 
 # --- What items are
@@ -88,7 +54,6 @@ def test_order_is_that_of_the_names_and_suffixes_pair(tmp_path):
     for name in ("d_mask.png", "a.bmp", "c_mask.PNG", "b.tiff"):
         save(tmp_path / "masks" / name, MASK)
     (tmp_path / "images" / "._a.png").write_bytes(b"what macOS leaves behind")
-    (tmp_path / "masks" / "notes.txt").write_text("not a picture")
     names = [(image.name, mask.name) for image, mask in folder(tmp_path).pairs]
     assert names == [
         ("a.TIF", "a.bmp"),
@@ -96,6 +61,145 @@ def test_order_is_that_of_the_names_and_suffixes_pair(tmp_path):
         ("c.Jpeg", "c_mask.PNG"),
         ("d.bmp", "d_mask.png"),
     ]
+
+
+def test_what_is_not_read_is_counted_and_named(own):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.png"):
+        (own / "images" / name).write_bytes(b"what systems leave behind")
+    (own / "masks" / ".ipynb_checkpoints").mkdir()
+    (own / "masks" / "empty").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder(own).skipped == []
+    notes = own / "masks" / "notes.txt"
+    notes.write_text("not a picture")
+    deeper = save(own / "images" / "more" / "d.png", PHOTO).parent
+    with pytest.warns(UserWarning, match="2 files or folders are not read") as told:
+        data = folder(own)
+    assert data.skipped == [deeper, notes] and len(data) == 3
+    must_say(str(told[0].message), deeper, notes)
+
+
+def test_a_file_of_another_ending_is_named_where_a_partner_is_missing(own):
+    (own / "masks" / "b.png").rename(own / "masks" / "b.psd")
+    message = refusal(folder, ValueError, own)
+    must_say(message, "image without mask", "not read: ", own / "masks" / "b.psd")
+    must_say(message, ".png", ".webp", ".jp2")
+
+
+def test_names_that_differ_in_the_spelling_of_accents_pair(tmp_path):
+    save(tmp_path / "images" / unicodedata.normalize("NFD", "Zähne é.png"), PHOTO)
+    name = unicodedata.normalize("NFC", "Zähne é_mask.png")
+    save(tmp_path / "masks" / name, MASK)
+    assert len(folder(tmp_path)) == 1
+    save(tmp_path / "images" / unicodedata.normalize("NFC", "Zähne é.png"), PHOTO)
+    must_say(refusal(folder, ValueError, tmp_path), "same stem")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1", "2", "10", "11", "100"],
+        ["scan.001", "scan.001.v1.2", "scan.001.v1.3"],
+        [
+            "img [1]",
+            "img [2] (copy)",
+            " lead space",
+            "-dash",
+            "100% #5 & more;",
+            "it's",
+        ],
+        ["a", "a_b", "a_b_c", "a2", "A"],
+        ["a", "a_mask"],
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", "_mask"])
+def test_each_image_gets_its_own_mask(tmp_path, names, suffix):
+    tree = tmp_path / "data [v1]"
+    for k, name in enumerate(names):
+        save(tree / "images" / f"{name}.png", PHOTO)
+        save(tree / "masks" / f"{name}{suffix}.png", np.roll(MASK, k, axis=1))
+    data = folder(tree)
+    assert len(data) == len(names)
+    for (image, _), (_, mask) in zip(data.pairs, data):
+        k = names.index(image.stem)
+        assert np.array_equal(mask[0], np.roll(MASK, k, axis=1) > 0)
+
+
+def test_linked_files_and_folders_are_read_and_a_dead_link_is_named(own):
+    (own / "linked").symlink_to(own / "images")
+    (own / "images" / "d.png").symlink_to(own / "images" / "a.png")
+    (own / "masks" / "d.png").symlink_to(own / "masks" / "a.png")
+    assert len(ImageMaskFolder(own / "linked", own / "masks")) == 4
+    (own / "masks" / "d.png").unlink()
+    (own / "masks" / "d.png").symlink_to(own / "gone.png")
+    message = refusal(folder, ValueError, own)
+    must_say(message, own / "masks" / "d.png", "no such file")
+
+
+def test_classes_are_resized_without_a_new_one(own):
+    labels = np.zeros((12, 20), np.uint8)
+    labels[2:9, 3:13], labels[4:7, 5:9] = 4, 7
+    for name in "abc":
+        save(own / "masks" / f"{name}.png", labels)
+    for size in (None, 6, (31, 17)):
+        _, found = folder(own, size=size, reading=Classes(8))[0]
+        assert found.dtype == torch.int64
+        assert found.unique().tolist() == [0, 4, 7]
+
+
+def test_a_reading_holds_for_all_files(own):
+    """Ranks by file would make class 2 of the second file class 1."""
+    save(own / "masks" / "a.png", np.uint8(MASK > 0))
+    save(own / "masks" / "b.png", 2 * np.uint8(MASK > 0))
+    save(own / "masks" / "c.png", np.uint8(MASK > 0))
+    data = folder(own, reading=Classes(3))
+    assert [mask.max().item() for _, mask in data] == [1, 2, 1]
+
+
+def test_palettes_that_number_their_colours_anew_are_refused(own):
+    numbers = np.uint8(MASK > 0)
+    black, red, green = (0, 0, 0), (200, 0, 0), (0, 200, 0)
+    for name in "abc":
+        save(own / "masks" / f"{name}.png", palette(numbers, [black, red]))
+    for reading in (Binary(), Classes(2)):
+        assert folder(own, reading=reading)[1][1].max() == 1
+    save(own / "masks" / "b.png", palette(numbers, [black, green]))
+    for reading in (None, Classes(3)):
+        message = refusal(folder, ValueError, own, reading=reading)
+        must_say(message, own / "masks" / "b.png", green, red, "number 1", "Mapping")
+    data = folder(own, reading=Mapping({black: 0, red: 1, green: 2}))
+    assert [mask.max().item() for _, mask in data] == [1, 2, 1]
+    assert folder(own, reading=Mapping({0: 0, 1: 1}))[1][1].max() == 1
+
+
+def test_json_and_nifti_have_their_own_way(own):
+    for name, way_out in (("a.json", "write_masks"), ("a.nii.gz", "nifti.Volumes")):
+        place = own / way_out
+        place.mkdir()
+        (place / name).write_text("{}")
+        message = refusal(ImageMaskFolder, ValueError, own / "images", place)
+        must_say(message, place, way_out)
+    file = own / "coco.json"
+    message = refusal(ImageMaskFolder, FileNotFoundError, own / "images", file)
+    must_say(message, file, "write_masks")
+    message = refusal(ImageMaskFolder, ValueError, own, own / "masks")
+    must_say(message, "name one of its sub-folders", "images")
+
+
+def test_a_stated_range_holds_for_all_pictures(own):
+    for name in "abc":
+        (own / "images" / f"{name}.png").unlink()
+        values = np.linspace(-100, 300, 240).reshape(12, 20).astype(np.int16)
+        tifffile.imwrite(own / "images" / f"{name}.tif", values)
+    must_say(refusal(lambda: folder(own)[0]), "a.tif", "int16 from -100 to 300", "span")
+    image, _ = folder(own, span=(-100, 300))[0]
+    expected = (values.astype(float) + 100) / 400
+    np.testing.assert_allclose(image[0], expected, atol=1e-6)
+
+
+def test_an_empty_part_is_refused(own):
+    must_say(refusal(in_memory, ValueError, folder(own), []), "no picture is left")
 
 
 def test_a_photograph_may_be_called_mask(own):
@@ -158,7 +262,7 @@ def test_in_memory_every_file_is_read_once_and_checked(own):
         assert torch.equal(item[0], data[index][0])
         assert torch.equal(item[1], data[index][1])
     bad = save(own / "masks" / "c.png", PHOTO)
-    must_say(refusal(in_memory, ValueError, data), bad, "a photograph?")
+    must_say(refusal(in_memory, ValueError, data), bad, "is no mask of 0/1 or 0/255")
     assert len(in_memory(data, [0, 1])) == 2
 
 
@@ -249,7 +353,7 @@ def test_refuses_an_unreadable_header_at_once(own, content):
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_refuses_a_truncated_picture_when_it_is_read(own, which, ending):
     (own / which / "b.png").unlink()
-    noise = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
     path = save(own / which / f"b.{ending}", noise)
     path.write_bytes(path.read_bytes()[:-100])
     data = folder(own)  # the header is whole
@@ -257,18 +361,37 @@ def test_refuses_a_truncated_picture_when_it_is_read(own, which, ending):
     must_say(message, path, "cannot be read", "replace it by a whole 8-bit PNG")
 
 
-def test_refuses_values_of_unknown_range(own):
-    (own / "images" / "b.png").unlink()
-    for pixels in (np.zeros((12, 20), np.float32), np.zeros((12, 20), np.int32)):
-        path = save(own / "images" / "b.tif", pixels)
-        must_say(refusal(folder, ValueError, own), path, "32 bits", "8 or 16 bits")
+def test_refuses_a_stack_of_pages_until_each_is_to_be_a_sample(own):
+    pages, masks = stack(own, 3)
+    message = refusal(folder, ValueError, own)
+    must_say(message, own / "images" / "b.tif", "has 3 pages", "stacks=True")
+    data = folder(own, stacks=True)
+    assert len(data) == 5 and data.pages == [None, 0, 1, 2, None]
+    for k in range(3):
+        image, mask = data[1 + k]
+        assert np.array_equal(image[0], pages[k] / np.float32(255))
+        assert np.array_equal(mask[0], masks[k] > 0)
 
 
-def test_refuses_a_stack_of_pages(own):
-    (own / "images" / "b.png").unlink()
-    page = Image.fromarray(PHOTO)
-    path = save(own / "images" / "b.tif", page, save_all=True, append_images=[page] * 2)
-    must_say(refusal(folder, ValueError, own), path, "has 3 pages", "one page")
+def test_refuses_an_image_and_a_mask_of_other_numbers_of_pages(own):
+    stack(own, 3)
+    (own / "masks" / "b.tif").unlink()
+    save(own / "masks" / "b.png", MASK)
+    for stacks in (False, True):
+        message = refusal(folder, ValueError, own, stacks=stacks)
+        must_say(message, "b.tif has 3 pages, its mask", "b.png 1 page:")
+
+
+def stack(own, count):
+    """Give b three pages: grey pictures and masks, each another one."""
+    pages = [PHOTO[..., 0] + k for k in range(count)]
+    masks = [np.roll(MASK, k, axis=0) for k in range(count)]
+    for name, parts in dict(images=pages, masks=masks).items():
+        (own / name / "b.png").unlink()
+        images = [Image.fromarray(part.astype(np.uint8)) for part in parts]
+        path = own / name / "b.tif"
+        images[0].save(path, save_all=True, append_images=images[1:])
+    return pages, masks
 
 
 @pytest.mark.parametrize("size", [0, -4, 2.5, "64", (8,), (8, 0), (8, 8, 3)])

@@ -1,6 +1,5 @@
-"""What is written as a labelled mask, in any format, is read back exactly or refused."""
+"""A labelled mask in any format is read back exactly, or refused."""
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -97,7 +96,7 @@ maps = dict(
     height=st.integers(1, 9), width=st.integers(1, 9),
 )  # fmt: skip
 tries = settings(
-    max_examples=25, deadline=None, database=None, derandomize=True,
+    max_examples=8, deadline=None, database=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 
@@ -167,14 +166,11 @@ def test_tiff_of_every_type(tmp_path, dtype, packed, seed, white):
 @pytest.mark.parametrize("reading", [Classes(9), Mapping({0: 0, 8: 1}), Instances()])
 def test_what_a_format_blurs_or_stretches_is_refused(tmp_path, reading):
     labels = np.repeat(np.uint8([[0, 8]]), 8, axis=1).repeat(16, axis=0)
-    four = Image.fromarray(labels * 17)
     Image.fromarray(labels).save(tmp_path / "a.jpg")
     Image.fromarray(labels).save(tmp_path / "a.webp", quality=80)
     Image.fromarray(labels).save(tmp_path / "a.tif", compression="jpeg")
     (tmp_path / "a.pgm").write_bytes(b"P5 16 16 8\n" + labels.tobytes())
-    four.save(tmp_path / "b.tif", tiffinfo={})
-    bits = imagecodecs.png_encode(labels)
-    (tmp_path / "whole.png").write_bytes(bits)
+    Image.fromarray(labels).save(tmp_path / "whole.png")
     for name in ("a.jpg", "a.webp", "a.tif", "a.pgm"):
         assert read(reading, tmp_path / name) is None
     assert read(reading, tmp_path / "whole.png") is not None

@@ -1,6 +1,7 @@
 """The scores, by hand; against other libraries: test_metrics_outside.py."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from helpers.metrics import (
     confusion,
     dice,
     iou,
+    iou_at_best,
     iou_at_half,
     iou_by_pictures,
     mean_iou,
@@ -212,8 +214,79 @@ def test_confusion_by_hand():
     torch.testing.assert_close(class_iou(expected), torch.tensor([1 / 3, 1 / 2, 1 / 2]))
 
 
-def test_a_class_that_nowhere_occurs_scores_1():
-    assert class_iou(torch.diag(torch.tensor([3, 0]))).tolist() == [1, 1]
+def one_hot(labels, classes):
+    """Logits (1, K, 1, W) that say just these labels."""
+    labels = torch.tensor(labels).reshape(1, 1, -1)
+    return F.one_hot(labels, classes).movedim(-1, 1).float()
+
+
+@pytest.mark.parametrize(
+    ("found", "labels", "classes", "expected"),
+    [
+        ([0, 1, 0, 1], [0, 1, 0, 0], 3, (2 / 3 + 1 / 2) / 2),  # class 2 is absent
+        ([0, 1], [0, 1], 10, 1),
+        ([1, 1], [0, 0], 2, 0),  # found where there is none
+        ([1, 1], [0, 0], 10, 0),
+        ([0, 0, 0, 0], [0, 0, 0, 0], 2, 1),
+        ([0, 1, 1, 0, 1], [0, 1, 2, 0, IGNORE], 3, (1 + 1 / 2 + 0) / 3),
+        ([0, 1, 2], [0, 1, IGNORE], 3, 1),  # a class that is only said where ignored
+        ([1, 2, 1, 0], [2, 1, 1, IGNORE], 3, (1 / 3 + 0) / 2),
+    ],
+)
+def test_a_class_that_nowhere_occurs_is_left_out(found, labels, classes, expected):
+    labels = torch.tensor(labels).reshape(1, 1, 1, -1)
+    score = mean_iou(one_hot(found, classes), labels)
+    assert score == pytest.approx(expected)
+
+
+def test_what_is_not_defined_is_not_scored():
+    ious = class_iou(torch.diag(torch.tensor([3, 0])))
+    assert ious[0] == 1 and ious[1].isnan()
+    void = torch.full((1, 1, 1, 3), IGNORE)
+    with pytest.raises(ValueError, match=r"all labels are 255.*no pixel is left"):
+        mean_iou(one_hot([0, 1, 2], 3), void)
+    with pytest.raises(ValueError, match="have one map"):
+        mean_iou(torch.zeros(1, 1, 1, 3), torch.zeros(1, 1, 1, 3).long())
+
+
+@pytest.mark.parametrize("metric", [iou, dice, boundary_f1, best_threshold, scores])
+@pytest.mark.parametrize(
+    ("masks", "told"),
+    [
+        (255 * LEFT.long(), "values from 0 to 255"),
+        (LEFT * 0.4, "values from 0 to 0.4"),
+        (LEFT * 3, "values from 0 to 3"),
+        (LEFT.float() - 0.5, "values from -0.5 to 0.5"),
+        (LEFT * float("nan"), "values from nan"),
+    ],
+)
+def test_what_is_no_mask_is_refused(metric, masks, told):
+    """Logits, probabilities, label maps and 0..255, where masks are meant."""
+    with pytest.raises(ValueError, match=f"{told}.*no mask"):
+        metric(LEFT if metric in (iou, dice, boundary_f1) else LEFT * 1.0, masks)
+    if metric in (iou, dice, boundary_f1):
+        with pytest.raises(ValueError, match=f"{told}.*no mask"):
+            metric(masks, LEFT)
+
+
+def test_label_maps_are_no_logits():
+    logits = torch.tensor([[0.2, 1.7]])[None, None]
+    with pytest.raises(ValueError, match="not logits"):
+        confusion(logits, logits.long(), 3)
+    same = torch.tensor([[0.0, 2.0]])[None, None]
+    assert confusion(same, same.long(), 3).trace() == 2
+
+
+def test_a_set_without_any_object_says_so():
+    """Finding nothing scores 1 there, and tells nothing of a network."""
+    logits, masks = torch.full((2, 1, 4, 4), -3.0), torch.zeros(2, 1, 4, 4)
+    for metric in (scores, best_threshold, iou_at_best):
+        with pytest.warns(UserWarning, match="no mask of this set shows anything"):
+            metric(logits, masks)
+    masks[0, 0, 0, 0] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores(logits, masks)
 
 
 def test_mean_iou_takes_the_largest_logit_and_leaves_out_the_ignored():

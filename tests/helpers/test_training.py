@@ -410,6 +410,17 @@ def test_bce_dice_points_the_right_way():
     assert (flat.grad[masks == 1] < 0).all() and (flat.grad[masks == 0] > 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_bce_dice_in_half_precision_keeps_dice(dtype):
+    """512 x 512 pixels of 1 are more than float16 can count: 65504."""
+    masks = torch.ones(1, 1, 512, 512)
+    right = torch.full_like(masks, 20)
+    for truth in (masks, masks.to(dtype)):
+        assert bce_dice(right.to(dtype), truth).item() == pytest.approx(0, abs=1e-3)
+        wrong = bce_dice(-right.to(dtype), truth).item()
+        assert wrong == pytest.approx(bce_dice(-right, masks).item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(2, 1, 8, 7), (2, 8, 8), (1, 1, 8, 8)])
 def test_bce_dice_does_not_broadcast(shape):
     with pytest.raises(ValueError, match=r"\(2, 1, 8, 8\).*the same shape"):
@@ -420,3 +431,36 @@ def test_bce_dice_trains():
     settings = dict(steps=60, every=60, lr=0.1, loss=bce_dice)
     run = fit(small(), squares(24), squares(), **settings)
     assert run.history[-1]["score"] > 0.6
+
+
+# --- cross-entropy ----------------------------------------------------------------
+
+
+def test_cross_entropy_leaves_out_the_ignored_and_is_0_where_all_is():
+    logits = torch.randn(2, 3, 4, 5, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 1, 4, 5))
+    labels[0] = metrics.IGNORE
+    alone = F.cross_entropy(logits[1:], labels[1:, 0])
+    torch.testing.assert_close(training.cross_entropy(logits, labels), alone)
+    labels[:] = metrics.IGNORE
+    loss = training.cross_entropy(logits, labels)
+    loss.backward()
+    assert loss == 0 and not logits.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "told"),
+    [
+        (1, torch.zeros(1, 1, 4, 4).long(), "one map, where cross-entropy is always 0"),
+        (
+            2,
+            torch.zeros(1, 1, 4, 4),
+            "torch.float32: cross-entropy takes class numbers",
+        ),
+        (3, torch.full((1, 1, 4, 4), 200), "from 200 to 200; 3 classes have"),
+        (3, torch.full((1, 1, 4, 4), -1), "from -1 to -1; 3 classes have"),
+    ],
+)
+def test_cross_entropy_refuses_what_are_no_labels(classes, labels, told):
+    with pytest.raises(ValueError, match=told):
+        training.cross_entropy(torch.zeros(1, classes, 4, 4), labels)

@@ -1,0 +1,169 @@
+"""NIfTI volumes: in which order, in which place, what is refused, what is written."""
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from helpers.masks import IGNORE, Binary, Classes, Instances
+from helpers.nifti import Volumes, read_volume, write_answer
+from tests.helpers.files import must_say, refusal
+
+AFFINE = np.diag([0.8, 0.8, 5, 1])
+AFFINE[:3, 3] = -10, 12, -30
+# x, y, z: a bright block that is class 1, and a dim one that is class 2.
+IMAGE = np.random.default_rng(0).integers(0, 50, (20, 18, 7)).astype(np.int16)
+LABELS = np.zeros((20, 18, 7), np.uint8)
+LABELS[3:9, 4:10, 1:5], LABELS[12:15, 2:7, 3:6] = 1, 2
+IMAGE[LABELS == 1] += 900
+IMAGE[LABELS == 2] += 500
+
+
+def save(path, values, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, affine), path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    save(tmp_path / "images" / "case.1.nii.gz", IMAGE)
+    save(tmp_path / "masks" / "case.1.nii.gz", LABELS)
+    return tmp_path
+
+
+def volumes(tree, reading=None, **options):
+    reading = reading or Classes(3)
+    return Volumes(tree / "images", tree / "masks", reading, **options)
+
+
+def test_an_item_is_a_normalised_volume_and_its_labels(tree):
+    volume, labels = volumes(tree)[0]
+    assert volume.shape == labels.shape == (1, 7, 18, 20)
+    assert volume.dtype == torch.float32 and labels.dtype == torch.int64
+    assert abs(volume.mean()) < 1e-5 and volume.std().item() == pytest.approx(1)
+    assert np.array_equal(labels[0], LABELS.transpose(2, 1, 0))
+    bright = volume > (800 - IMAGE.mean()) / IMAGE.std(ddof=1)
+    assert torch.equal(bright, labels == 1)
+
+
+def test_one_object_is_a_mask_of_0_and_1(tree):
+    must_say(refusal(lambda: volumes(tree, Binary())[0]), "case.1.nii.gz", "2 (45 px)")
+    _, mask = volumes(tree, Instances())[0]
+    assert mask.dtype == torch.float32 and mask.sum() == 144 + 45
+
+
+@pytest.mark.parametrize("axes", ["LAS", "RPI", "ASR", "SPL"])
+@pytest.mark.parametrize("which", ["images", "masks"])
+def test_files_in_another_axis_order_lie_in_the_same_place(tree, axes, which):
+    path = tree / which / "case.1.nii.gz"
+    source = nibabel.load(path)
+    there = nibabel.orientations.axcodes2ornt(axes)
+    turned = source.as_reoriented(
+        nibabel.orientations.ornt_transform(
+            nibabel.orientations.axcodes2ornt("RAS"), there
+        )
+    )
+    expected = volumes(tree)[0]
+    values = np.asarray(turned.dataobj)
+    affine = turned.affine
+    path.unlink()
+    save(path, values, affine)
+    assert nibabel.aff2axcodes(affine) == tuple(axes)
+    volume, labels = volumes(tree)[0]
+    torch.testing.assert_close(volume, expected[0])
+    assert torch.equal(labels, expected[1])
+    # The answer lies as the image does, in the file and in the body.
+    image = nibabel.load(tree / "images" / "case.1.nii.gz")
+    write_answer(labels, tree / "images" / "case.1.nii.gz", tree / "answer.nii.gz")
+    answer = nibabel.load(tree / "answer.nii.gz")
+    assert answer.shape == image.shape and np.array_equal(answer.affine, image.affine)
+    found, bright = np.asarray(answer.dataobj), np.asarray(image.dataobj) > 800
+    assert np.array_equal(found == 1, bright) and (found == 2).sum() == 45
+
+
+def test_odd_sides_are_padded_and_cut_off_again(tree):
+    data = volumes(tree, step=8)
+    volume, labels = data[0]
+    assert volume.shape == labels.shape == (1, 8, 24, 24)
+    assert (labels[:, 7:] == IGNORE).all() and (volume[:, 7:] == volume.min()).all()
+    assert (labels == 1).sum() == 144
+    found = labels.where(labels != IGNORE, 0)
+    write_answer(found, data.pairs[0][0], tree / "answer.nii")
+    answer = nibabel.load(tree / "answer.nii")
+    assert answer.header.get_zooms() == pytest.approx((0.8, 0.8, 5))
+    assert np.array_equal(np.asarray(answer.dataobj), LABELS)
+    _, mask = volumes(tree, Instances(), size=(10, 20, 20))[0]
+    assert mask.shape == (1, 10, 20, 20) and mask.sum() == 189
+    message = refusal(lambda: volumes(tree, size=(6, 20, 20))[0])
+    must_say(message, "case.1.nii.gz", "(7, 18, 20)", "do not fit into (6, 20, 20)")
+    message = refusal(write_answer, ValueError, found[:, :6], data.pairs[0][0], "x.nii")
+    must_say(message, "(1, 6, 24, 24)", "(1, 7, 18, 20)")
+
+
+def test_labels_near_whole_numbers_are_rounded_others_refused(tree):
+    path = tree / "masks" / "case.1.nii.gz"
+    save(path, LABELS * np.float32(0.999999))
+    assert (volumes(tree)[0][1] == 1).sum() == 144
+    for values in (LABELS * np.float32(0.7), np.where(LABELS, np.nan, 0)):
+        save(path, values.astype(np.float32))
+        must_say(refusal(lambda: volumes(tree)[0]), path, "no whole numbers")
+
+
+def test_a_last_axis_of_one_is_dropped_another_refused(tree):
+    path = tree / "images" / "case.1.nii.gz"
+    expected = volumes(tree)[0][0]
+    save(path, IMAGE[..., None])
+    torch.testing.assert_close(volumes(tree)[0][0], expected)
+    save(path, np.stack([IMAGE, IMAGE], axis=3))
+    must_say(refusal(volumes, ValueError, tree), path, "(20, 18, 7, 2)", "three axes")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (dict(origin=3), ("begins at -7 x 15 x -27 mm", "at -10 x 12 x -30 mm")),
+        (dict(spacing=4), ("voxels of 0.8 x 0.8 x 4 mm", "of 0.8 x 0.8 x 5 mm")),
+        (dict(slices=6), ("is (20, 18, 6) voxels", "(20, 18, 7)")),
+        (dict(turn=0.1), ("is turned against",)),
+    ],
+)
+def test_labels_in_another_place_are_refused(tree, change, told):
+    affine = AFFINE.copy()
+    affine[:3, 3] += change.get("origin", 0)
+    affine[2, 2] = change.get("spacing", 5)
+    c, s = np.cos(change.get("turn", 0)), np.sin(change.get("turn", 0))
+    affine[:2, :2] = np.array([[c, -s], [s, c]]) @ affine[:2, :2]
+    labels = LABELS[..., : change.get("slices", 7)]
+    path = save(tree / "masks" / "case.1.nii.gz", labels, affine)
+    must_say(refusal(volumes, ValueError, tree), path, *told)
+
+
+def test_what_is_no_volume_is_named(tree):
+    path = tree / "images" / "case.1.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    must_say(refusal(lambda: volumes(tree)[0]), path, "cannot be read")
+    path.write_text("no volume")
+    must_say(refusal(volumes, ValueError, tree), path, "cannot be read as NIfTI")
+    path.unlink()
+    must_say(refusal(volumes, ValueError, tree), "holds no .nii.gz file", "put .nii")
+    save(tree / "images" / "other.nii", IMAGE)
+    must_say(refusal(volumes, ValueError, tree), "image without mask", "other.nii")
+
+
+def test_a_flat_volume_is_zero_and_one_with_nan_is_refused(tree):
+    path = save(tree / "flat.nii.gz", np.full((4, 3, 2), 7, np.int16))
+    assert not read_volume(path).any()
+    path = save(tree / "nan.nii.gz", np.full((4, 3, 2), np.nan, np.float32))
+    must_say(refusal(read_volume, ValueError, path), path, "NaN")
+
+
+def test_no_odd_numbers_in_the_answers_of_a_scaled_image(tree):
+    """A file's slope and intercept are applied to the image, not to the answer."""
+    image = nibabel.Nifti1Image(IMAGE, AFFINE)
+    image.header.set_slope_inter(2, -100)
+    path = tree / "images" / "case.1.nii.gz"
+    nibabel.save(image, path)
+    _, labels = volumes(tree)[0]
+    write_answer(labels, path, tree / "a.nii.gz")
+    assert np.array_equal(np.asarray(nibabel.load(tree / "a.nii.gz").dataobj), LABELS)

@@ -1,0 +1,154 @@
+"""Outlines as label maps: by hand, and against what COCO's own code encodes."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as outside
+
+from helpers.masks import Classes
+from helpers.polygons import coco, labelme, write_masks
+from tests.helpers.files import must_say, refusal
+
+NAMES = ["cat", "dog", "person"]
+
+
+def shape(label, points, kind="polygon"):
+    return dict(label=label, points=points, shape_type=kind)
+
+
+def labelme_file(path, *shapes):
+    content = dict(shapes=shapes, imageHeight=12, imageWidth=20)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+BOX = [[2, 1], [6, 1], [6, 4], [2, 4]]
+
+
+def test_shapes_of_labelme_take_in_their_outline(tmp_path):
+    path = labelme_file(
+        tmp_path / "a.json",
+        shape("cat", BOX),
+        shape("person", [[10, 3], [15, 8]], "rectangle"),
+        shape("dog", [[6, 9], [8, 9]], "circle"),
+    )
+    labels = labelme(path, NAMES)
+    expected = np.zeros((12, 20), np.uint8)
+    expected[1:5, 2:7] = 1
+    expected[3:9, 10:16] = 3
+    y, x = np.mgrid[:12, :20]
+    expected[np.hypot(y - 9, x - 6) <= 2.5] = 2
+    assert np.array_equal(labels, expected)
+
+
+def test_a_class_has_one_number_in_all_files_and_later_shapes_cover(tmp_path):
+    first = labelme_file(tmp_path / "a.json", shape("cat", BOX), shape("person", BOX))
+    second = labelme_file(tmp_path / "b.json", shape("person", BOX), shape("dog", BOX))
+    assert labelme(first, NAMES).max() == 3
+    assert set(labelme(second, NAMES).flat) == {0, 2}
+
+
+def test_masks_are_written_for_the_loader(tmp_path):
+    (tmp_path / "json").mkdir()
+    for name in ("a", "scan.001"):
+        labelme_file(tmp_path / "json" / f"{name}.json", shape("dog", BOX))
+    paths = write_masks(tmp_path / "json", tmp_path / "masks", NAMES)
+    assert [path.name for path in paths] == ["a.png", "scan.001.png"]
+    found = Classes(4).read(paths[1])
+    assert set(found.flatten().tolist()) == {0, 2} and (found == 2).sum() == 20
+    message = refusal(
+        write_masks, ValueError, tmp_path / "json", tmp_path / "masks", []
+    )
+    must_say(message, tmp_path / "masks", "holds something already")
+
+
+def coco_file(path, *annotations, categories=("cat", "dog")):
+    content = dict(images=[], annotations=[], categories=[])
+    for k, name in enumerate(categories):
+        content["categories"].append(dict(id=10 * k + 5, name=name))
+    for k, name in enumerate(("a.jpg", "folder/b.jpg")):
+        picture = dict(id=k, file_name=name, height=12, width=20)
+        content["images"].append(picture)
+    for k, (image, category, segmentation) in enumerate(annotations):
+        what = dict(id=k, image_id=image, category_id=category)
+        content["annotations"].append(what | dict(segmentation=segmentation))
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_coco_polygons_count_from_the_corner_of_a_pixel(tmp_path):
+    boxes = [[2, 1, 6, 1, 6, 4, 2, 4], [10, 5, 12, 5, 12, 7, 10, 7]]
+    maps = coco(coco_file(tmp_path / "c.json", (0, 15, boxes)), NAMES)
+    expected = np.zeros((12, 20), np.uint8)
+    expected[1:4, 2:6] = expected[5:7, 10:12] = 2
+    assert np.array_equal(maps["a"], expected)
+    assert not maps["b"].any() and maps["b"].shape == (12, 20)
+
+
+def test_run_lengths_go_down_the_columns(tmp_path):
+    """30 pixels are none, 5 are, the rest is none: columns of 12."""
+    runs = dict(size=[12, 20], counts=[30, 5, 205])
+    maps = coco(coco_file(tmp_path / "c.json", (1, 5, runs)), NAMES)
+    assert maps["b"].T.ravel().nonzero()[0].tolist() == [30, 31, 32, 33, 34]
+    assert maps["b"].max() == 1
+
+
+def test_packed_run_lengths_are_unpacked(tmp_path):
+    truth = np.random.default_rng(0).random((12, 20)) > 0.5
+    runs = outside.encode(np.asfortranarray(truth.astype(np.uint8)))
+    runs["counts"] = runs["counts"].decode()
+    maps = coco(coco_file(tmp_path / "c.json", (0, 5, runs)), NAMES)
+    assert np.array_equal(maps["a"] == 1, truth)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "no JSON object"),
+        ("{}", "is no LabelMe file"),
+        ([shape("bird", BOX)], "'bird', which is not among cat, dog, person"),
+        ([shape("cat", BOX[:2], "linestrip")], "linestrip of 2 points (cat)"),
+        ([shape("cat", BOX[:2])], "polygon of 2 points"),
+        ([shape("cat", BOX[:1], "point")], "point of 1 points"),
+    ],
+)
+def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
+    tmp_path, content, told
+):
+    (tmp_path / "json").mkdir()
+    labelme_file(tmp_path / "json" / "a.json", shape("cat", BOX))
+    path = tmp_path / "json" / "b.json"
+    path.write_text(content) if isinstance(content, str) else labelme_file(
+        path, *content
+    )
+    message = refusal(write_masks, ValueError, path.parent, tmp_path / "out", NAMES)
+    must_say(message, path, told)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("annotation", "told"),
+    [
+        ((7, 5, [[0, 0, 4, 0, 4, 4]]), "names image 7 and category 5"),
+        ((0, 6, [[0, 0, 4, 0, 4, 4]]), "names image 0 and category 6"),
+        ((0, 5, []), "has no segmentation"),
+        ((0, 5, dict(size=[20, 12], counts=[240])), "is of (20, 12) px"),
+        ((0, 25, [[0, 0, 4, 0, 4, 4]]), "'bird', which is not among"),
+    ],
+)
+def test_an_annotation_of_coco_that_does_not_fit_is_named(tmp_path, annotation, told):
+    path = coco_file(tmp_path / "c.json", annotation, categories=("cat", "dog", "bird"))
+    must_say(
+        refusal(write_masks, ValueError, path, tmp_path / "out", NAMES), path, told
+    )
+
+
+def test_what_is_no_source_is_named(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source, told in (("empty", "holds no JSON file"), ("gone.json", "cannot be")):
+        message = refusal(
+            write_masks, ValueError, tmp_path / source, tmp_path / "o", []
+        )
+        must_say(message, tmp_path / source, told)
