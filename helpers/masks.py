@@ -190,14 +190,14 @@ def read_mask(path, reading=None, page=None):
     return (reading or Binary()).read(path, page)
 
 
-def same_palettes(paths, reading):
-    """ValueError if a reading goes by numbers and two palettes do not agree on them.
+def same_palettes(pairs, reading):
+    """ValueError if a reading goes by numbers and the palettes of two masks disagree.
 
     Programs that number the colours of each file anew make class 1 of another class.
     """
     by_colour = isinstance(reading, Mapping | Instances) or getattr(reading, "cut", 0)
     first, known = None, np.zeros((0, 3))
-    for path in [] if by_colour else paths:
+    for _, path in [] if by_colour else pairs:
         palette = palette_of(path)
         if palette is None:
             continue

@@ -14,8 +14,8 @@ from nibabel import orientations
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from helpers.folders import left_out, match, tell_skipped
 from helpers.masks import IGNORE, Binary
+from helpers.pairs import left_out, match, tell_skipped
 
 ENDINGS = (".nii.gz", ".nii")
 SAME = 1e-3  # mm: affines that differ by less are the same

@@ -26,6 +26,7 @@ from helpers import data, folders, metrics, probes, training
 from helpers.app import models, parallel
 from helpers.app.checkpoint import Checkpoint, whole
 from helpers.app.segment import segment, tiling
+from helpers.pictures import header_size
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
 DRAWN = dict(surfaces=data.surfaces, lattices=probes.lattices)
@@ -174,7 +175,7 @@ def read_pictures(args):
         first, second = divided(len(both), args.validation, args.split_seed)
         pictures = folders.in_memory(both, first)
         validation = folders.in_memory(both, second)
-    resized = any(folders.header_size(image) != args.size for image, _ in pairs)
+    resized = any(header_size(image) != args.size for image, _ in pairs)
     return pictures, validation, resized
 
 
