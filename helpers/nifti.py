@@ -36,6 +36,8 @@ class Volumes(Dataset):
     """
 
     def __init__(self, images, masks, reading=None, size=None, step=1):
+        if size is not None and np.shape(size) != (3,):
+            raise ValueError(f"size {size!r}: give (D, H, W) in voxels")
         self.reading, self.size, self.step = reading or Binary(), size, step
         images, masks = Path(images), Path(masks)
         self.pairs = match(images, masks, ENDINGS)

@@ -73,6 +73,8 @@ def scaled(path, values, span):
     if kind.startswith("float") and not np.isfinite(values).all():
         raise Refused(f"{path} holds values that are no numbers (NaN): mend them first")
     low, high = span or (0, TOPS.get(kind))
+    if span and not low < high:
+        raise ValueError(f"span {span}: the first value must be below the second")
     beyond = kind.startswith("float") and (values.min() < 0 or values.max() > 1)
     if not span and (high is None or beyond):
         raise Refused(

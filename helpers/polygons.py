@@ -6,12 +6,15 @@ lengths are drawn by its own code, pycocotools. Later shapes cover earlier ones.
 """
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 from skimage import draw
+
+MOST = 254  # 0 is background, and 255 means: ignore
 
 
 def write_masks(source, out, names):
@@ -24,6 +27,8 @@ def write_masks(source, out, names):
     cannot be drawn.
     """
     source, out = Path(source), Path(out)
+    if not 1 <= len(names) <= MOST:
+        raise ValueError(f"{len(names)} names of classes: give 1 to {MOST}")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} holds something already: name a new folder")
     if source.is_dir():
@@ -45,15 +50,11 @@ def write_masks(source, out, names):
 
 def labelme(path, names):
     """Label map uint8 (H, W) of a LabelMe file: polygons, rectangles and circles."""
-    content = read_json(path)
-    if not {"shapes", "imageHeight", "imageWidth"} <= set(content):
-        raise ValueError(
-            f"{path} is no LabelMe file: it lacks shapes or the image size"
-        )
-    labels = np.zeros((content["imageHeight"], content["imageWidth"]), np.uint8)
-    for shape in content["shapes"]:
-        number = number_of(path, shape["label"], names)
-        labels[inside(path, shape, labels.shape)] = number
+    with laid_out(path, "LabelMe") as content:
+        labels = np.zeros((content["imageHeight"], content["imageWidth"]), np.uint8)
+        for shape in content["shapes"]:
+            number = number_of(path, shape["label"], names)
+            labels[inside(path, shape, labels.shape)] = number
     return labels
 
 
@@ -77,29 +78,25 @@ def inside(path, shape, size):
 
 def coco(path, names):
     """{stem of the picture: label map uint8 (H, W)} of a COCO file, all pictures."""
-    content = read_json(path)
-    if not {"images", "annotations", "categories"} <= set(content):
-        raise ValueError(
-            f"{path} is no COCO file: it lacks images, annotations or categories"
-        )
-    numbers, maps, pictures = {}, {}, {}
-    for category in content["categories"]:
-        numbers[category["id"]] = category["name"]
-    for picture in content["images"]:
-        stem = Path(picture["file_name"]).stem
-        if stem in maps:
-            raise ValueError(f"{path} has two pictures {stem}: rename one")
-        maps[stem] = np.zeros((picture["height"], picture["width"]), np.uint8)
-        pictures[picture["id"]] = stem
-    for shape in content["annotations"]:
-        if shape["image_id"] not in pictures or shape["category_id"] not in numbers:
-            raise ValueError(
-                f"{path}: annotation {shape.get('id')} names image {shape['image_id']} "
-                f"and category {shape['category_id']}, one of which is not there"
-            )
-        labels = maps[pictures[shape["image_id"]]]
-        number = number_of(path, numbers[shape["category_id"]], names)
-        paint(path, labels, shape, number)
+    maps, pictures, categories = {}, {}, {}
+    with laid_out(path, "COCO") as content:
+        for category in content["categories"]:
+            categories[category["id"]] = category["name"]
+        for picture in content["images"]:
+            stem = Path(picture["file_name"]).stem
+            if stem in maps:
+                raise ValueError(f"{path} has two pictures {stem}: rename one")
+            maps[stem] = np.zeros((picture["height"], picture["width"]), np.uint8)
+            pictures[picture["id"]] = stem
+        for shape in content["annotations"]:
+            image, category = shape["image_id"], shape["category_id"]
+            if image not in pictures or category not in categories:
+                raise ValueError(
+                    f"{path}: annotation {shape.get('id')} names image {image} and "
+                    f"category {category}, one of which is not there"
+                )
+            number = number_of(path, categories[category], names)
+            paint(path, maps[pictures[image]], shape, number)
     return maps
 
 
@@ -108,6 +105,10 @@ def paint(path, labels, shape, number):
     parts = shape.get("segmentation")
     if not parts:
         raise ValueError(f"{path}: annotation {shape.get('id')} has no segmentation")
+    if isinstance(parts, list) and min(len(part) for part in parts) < 6:
+        # pycocotools would take four numbers for a box.
+        what = f"{path}: annotation {shape.get('id')} has a polygon of less than"
+        raise ValueError(f"{what} 3 points: mend or delete it")
     if isinstance(parts, dict) and tuple(parts["size"]) != labels.shape:
         raise ValueError(
             f"{path}: annotation {shape.get('id')} is of {tuple(parts['size'])} px "
@@ -120,15 +121,18 @@ def paint(path, labels, shape, number):
     labels[coco_mask.decode(parts).astype(bool)] = number
 
 
-def read_json(path):
-    """What a JSON file holds: a dict, or ValueError."""
+@contextmanager
+def laid_out(path, kind):
+    """What a JSON file holds; ValueError if it is not laid out as its kind says."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no JSON object: LabelMe and COCO files do")
-    return content
+    try:
+        yield content
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        what = f"{path} is no {kind} file ({type(error).__name__}: {error})"
+        raise ValueError(f"{what}: save it anew, or leave it out") from error
 
 
 def number_of(path, name, names):

@@ -199,7 +199,9 @@ def test_a_stated_range_holds_for_all_pictures(own):
 
 
 def test_an_empty_part_is_refused(own):
-    must_say(refusal(in_memory, ValueError, folder(own), []), "this part has no picture")
+    must_say(
+        refusal(in_memory, ValueError, folder(own), []), "this part has no picture"
+    )
 
 
 def test_a_photograph_may_be_called_mask(own):

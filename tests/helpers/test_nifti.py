@@ -97,6 +97,7 @@ def test_odd_sides_are_padded_and_cut_off_again(tree):
     assert mask.shape == (1, 10, 20, 20) and mask.sum() == 189
     message = refusal(lambda: volumes(tree, size=(6, 20, 20))[0])
     must_say(message, "case.1.nii.gz", "(7, 18, 20)", "do not fit into (6, 20, 20)")
+    must_say(refusal(volumes, ValueError, tree, size=48), "size 48", "(D, H, W)")
     message = refusal(write_answer, ValueError, found[:, :6], data.pairs[0][0], "x.nii")
     must_say(message, "(1, 6, 24, 24)", "(1, 7, 18, 20)")
 

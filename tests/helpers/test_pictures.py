@@ -149,6 +149,7 @@ def test_a_range_is_stated_in_the_values_of_the_file(tmp_path):
     assert read_image(path, span=(0, 4096))[0].tolist() == [[0, 0.25, 1]]
     path = save(tmp_path / "b.png", np.uint8([[0, 51, 255]]))
     assert read_image(path, span=(0, 102))[0].tolist() == [[0, 0.5, 1]]
+    must_say(refusal(read_image, ValueError, path, span=(9, 9)), "span (9, 9)", "below")
 
 
 def test_white_may_be_zero_in_a_tiff(tmp_path):

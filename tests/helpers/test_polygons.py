@@ -57,9 +57,7 @@ def test_masks_are_written_for_the_loader(tmp_path):
     assert [path.name for path in paths] == ["a.png", "scan.001.png"]
     found = Classes(4).read(paths[1])
     assert set(found.flatten().tolist()) == {0, 2} and (found == 2).sum() == 20
-    message = refusal(
-        write_masks, ValueError, tmp_path / "json", tmp_path / "masks", []
-    )
+    message = refusal(write_masks, ValueError, "json", tmp_path / "masks", NAMES)
     must_say(message, tmp_path / "masks", "holds something already")
 
 
@@ -106,8 +104,10 @@ def test_packed_run_lengths_are_unpacked(tmp_path):
     ("content", "told"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "no JSON object"),
-        ("{}", "is no LabelMe file"),
+        ("[]", "is no LabelMe file"),
+        ("{}", "is no LabelMe file (KeyError: 'imageHeight')"),
+        ('{"imageHeight": null, "imageWidth": 3, "shapes": []}', "is no LabelMe file"),
+        ([dict(points=BOX)], "is no LabelMe file (KeyError: 'label')"),
         ([shape("bird", BOX)], "'bird', which is not among cat, dog, person"),
         ([shape("cat", BOX[:2], "linestrip")], "linestrip of 2 points (cat)"),
         ([shape("cat", BOX[:2])], "polygon of 2 points"),
@@ -134,6 +134,8 @@ def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
         ((7, 5, [[0, 0, 4, 0, 4, 4]]), "names image 7 and category 5"),
         ((0, 6, [[0, 0, 4, 0, 4, 4]]), "names image 0 and category 6"),
         ((0, 5, []), "has no segmentation"),
+        ((0, 5, [[0, 0, 4, 4]]), "a polygon of less than 3 points"),
+        ((0, 5, 3), "is no COCO file"),
         ((0, 5, dict(size=[20, 12], counts=[240])), "is of (20, 12) px"),
         ((0, 25, [[0, 0, 4, 0, 4, 4]]), "'bird', which is not among"),
     ],
@@ -147,8 +149,9 @@ def test_an_annotation_of_coco_that_does_not_fit_is_named(tmp_path, annotation, 
 
 def test_what_is_no_source_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
+    must_say(refusal(write_masks, ValueError, tmp_path, tmp_path / "o", []), "1 to 254")
     for source, told in (("empty", "holds no JSON file"), ("gone.json", "cannot be")):
         message = refusal(
-            write_masks, ValueError, tmp_path / source, tmp_path / "o", []
+            write_masks, ValueError, tmp_path / source, tmp_path / "o", NAMES
         )
         must_say(message, tmp_path / source, told)
