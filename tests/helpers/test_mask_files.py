@@ -170,8 +170,9 @@ def test_what_a_format_blurs_or_stretches_is_refused(tmp_path, reading):
     Image.fromarray(labels).save(tmp_path / "a.webp", quality=80)
     Image.fromarray(labels).save(tmp_path / "a.tif", compression="jpeg")
     (tmp_path / "a.pgm").write_bytes(b"P5 16 16 8\n" + labels.tobytes())
+    tifffile.imwrite(tmp_path / "4bits.tif", labels, bitspersample=4)
     Image.fromarray(labels).save(tmp_path / "whole.png")
-    for name in ("a.jpg", "a.webp", "a.tif", "a.pgm"):
+    for name in ("a.jpg", "a.webp", "a.tif", "a.pgm", "4bits.tif"):
         assert read(reading, tmp_path / name) is None
     assert read(reading, tmp_path / "whole.png") is not None
 

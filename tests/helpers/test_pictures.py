@@ -130,6 +130,8 @@ def test_floats_are_0_to_1_or_have_a_stated_range(tmp_path, dtype):
     must_say(refusal(read_image, ValueError, path), path, "from 0 to 200", "span=")
     image = read_image(path, span=(0, 200))
     np.testing.assert_allclose(image[2], values, atol=2e-3)
+    path = write_deep(tmp_path / "n.tif", values - values.dtype.type(0.5))
+    must_say(refusal(read_image, ValueError, path), path, "from -0.5 to 0.5", "span=")
     path = write_deep(tmp_path / "c.tif", np.where(values > 0.5, np.nan, values))
     must_say(refusal(read_image, ValueError, path, span=(0, 1)), path, "NaN")
 
