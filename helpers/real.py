@@ -235,13 +235,16 @@ def answer(net, image, step=32):
     """Logits (K, H, W) of a whole picture (3, H, W) of any size, by a padded network.
 
     The picture is mirrored to the right and below until `step` divides its sides.
+    A volume (1, D, H, W) is taken as it is: `load` has padded it.
     """
     height, width = image.shape[-2:]
     pads = [0, -width % step, 0, -height % step]
     image = image.to(next(net.parameters(), image))  # a GPU's, or in double precision
+    if image.ndim == 3:
+        image = F.pad(image, pads, mode="reflect")
     with torch.no_grad():
-        logits = main_map(net.eval()(F.pad(image[None], pads, mode="reflect")))
-    return logits[0, :, :height, :width]
+        logits = main_map(net.eval()(image[None]))
+    return logits[0, ..., :height, :width]
 
 
 def as_image(pixels):
@@ -374,7 +377,7 @@ def noise(name, pair):
     digest = hashlib.sha256(f"{name}/{pair}".encode()).digest()
     rng = np.random.default_rng(list(digest[:8]))
     volume = facts["image"].endswith(".nii.gz")
-    blocks = (2, 2, 1) if volume else (14, 14)
+    blocks = (2, 2, 1) if volume else (16, 16)
     values = facts.get("values", range(5))  # without them: instances
     label, pixels = rng.choice(values, blocks).astype(np.uint8), rng.random(blocks)
     for axis in range(len(blocks)):
