@@ -46,21 +46,21 @@ def row(claim, drawn, real):
             reach = max(reach, abs(line["low"]), abs(line["high"]))
             reach = max(reach, 1.5 * line["margin"])
     first, longer, last = slice(0, 1), slice(1, None), slice(-1, None)
-    fields = [field(drawn, first, reach), field(drawn, longer, reach)]
-    fields.append(field(real, last, reach))
-    told = "".join(f"<td>{text}</td>" for text in fields)
-    return f'<tr><th scope="row">{html.escape(claim["claim"])}</th>{told}</tr>'
+    told = f'<tr><th scope="row">{html.escape(claim["claim"])}</th>'
+    for parts, which in ((drawn, first), (drawn, longer), (real, last)):
+        told += f"<td>{field(parts, which, reach)}</td>"
+    return f"{told}</tr>"
 
 
 def field(parts, which, reach):
     """Condition, interval and word of each part, at the last of `which` budgets."""
     told = []
     for when, lines in parts:
-        condition = f"<i>{html.escape(when)}:</i> " if when else ""
-        text, kind = "not recorded yet", "none"
+        when = html.escape(when.removeprefix("the pictures are "))
+        condition = f"<i>{when}</i><br>" if when else ""
         for line in lines[which][-1:]:
             sign, kind = page.sign_of(line["word"])
             word = html.escape(f"{sign} {line['word']} ({line['steps']:,} steps)")
-            text = f"{page.strip(line, reach, 120)} {word}"
-        told.append(f'<div class="verdict-{kind}">{condition}{text}</div>')
-    return "".join(told)
+            text = f"{condition}{page.strip(line, reach, 120)}{word}"
+            told.append(f'<div class="verdict-{kind}">{text}</div>')
+    return "".join(told) or "not recorded yet"
