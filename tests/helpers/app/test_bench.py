@@ -260,3 +260,40 @@ def test_every_row_has_its_fingerprint_and_its_place():
         for row in table.itertuples():
             assert (name, row.trial, row.variant) in noted
             assert row.steps in bench.trials_of(name)[row.trial].budgets
+
+
+# --- real sets --------------------------------------------------------------------
+
+
+@pytest.fixture
+def real_house(house, monkeypatch):
+    """The house with a chapter on two real sets, of which hc18 is in place."""
+    variants, fixed = {"U": dict(lr=5e-3)}, dict(budgets=(250,))
+    for name in ("hc18", "camvid"):
+        trial = trials.Trial(f"09_x/{name}", variants, needs=name, **fixed)
+        house["book"].setdefault("09_x", {})[name] = trial
+    monkeypatch.setattr(bench.real, "ready", lambda name: name == "hc18")
+    return house
+
+
+def test_bench_leaves_real_sets_to_those_who_ask(real_house, monkeypatch):
+    run(monkeypatch)
+    assert "09_x" not in {job["chapter"] for job in real_house["done"]}
+    assert not (trials.RECORDS / "09_x.csv").exists()
+
+
+def test_what_is_in_place_is_recorded_and_what_lacks_is_named(
+    real_house, monkeypatch, capsys
+):
+    assert run(monkeypatch, "09") == 1
+    assert "camvid is not in place: python -m helpers.app.real fetch camvid" in (
+        capsys.readouterr().out
+    )
+    assert set(trials.read("09_x").trial) == {"hc18"}
+    assert len(trials.read("09_x")) == 5
+
+
+def test_one_set_alone(real_house, monkeypatch):
+    monkeypatch.setattr(bench.real, "ready", lambda name: True)
+    assert run(monkeypatch, "09", "--set", "camvid") == 0
+    assert set(trials.read("09_x").trial) == {"camvid"}
