@@ -104,7 +104,9 @@ def about(name, source):
     ]
     if "doi" in facts:
         lines.append(f"data: https://doi.org/{facts['doi']}")
-    return "\n".join(textwrap.fill(line, 88, subsequent_indent="  ") for line in lines)
+    whole = dict(break_on_hyphens=False, break_long_words=False)  # an address stays so
+    wrap = textwrap.TextWrapper(88, subsequent_indent="  ", **whole)
+    return "\n".join(map(wrap.fill, lines))
 
 
 def room(mib):
