@@ -366,11 +366,12 @@ def decode(path):
 
 
 def voxels(content):
-    """The array of a .nii.gz file."""
+    """The array (D, H, W) of a .nii.gz file, turned as helpers/nifti.py turns one."""
     import nibabel  # here: only this set needs it
 
     volume = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
-    return np.asanyarray(volume.dataobj)
+    volume = nibabel.as_closest_canonical(volume)
+    return np.asanyarray(volume.dataobj).transpose(2, 1, 0)
 
 
 def noise(name, pair):

@@ -181,9 +181,9 @@ class Trial:
             if isinstance(value, int | float) and key != "lr":
                 marks[key] = f"{value:.6g}"
         run, row, sets = self._small(name, nudge)
-        for name in list(row):
-            if name in ("lr", "seconds") or name.endswith("_by_group"):
-                row.pop(name)  # neither steady nor a number
+        for column in list(row):
+            if column in ("lr", "seconds") or column.endswith("_by_group"):
+                row.pop(column)  # neither steady nor a number
         shape = 1, *sets.train.tensors[0].shape[1:]
         return marks | fingerprint.digits(run, row, shape)
 

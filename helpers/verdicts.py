@@ -247,10 +247,16 @@ def too_wide(part, results, steps, seeds):
 
 
 def not_learned(part, results, steps, better, worse):
-    """Whether neither arm surely beats a constant answer (of IoU alone)."""
-    if part.get("score", "iou") != "iou" or "constant" not in results:
+    """Whether neither arm surely beats a constant answer.
+
+    What such an answer scores stands in the column `constant` for the IoU, for another
+    score in one of its name and `_constant`; where there is none, nothing is asked.
+    """
+    score = part.get("score", "iou")
+    column = "constant" if score == "iou" else f"{score}_constant"
+    if column not in results:
         return False
-    constant = results.xs(steps, level="steps").constant
+    constant = results[column].xs(steps, level="steps").dropna()
     constant = constant.groupby(level="seed").first()[better.index]
     return not learned(better, constant) and not learned(worse, constant)
 

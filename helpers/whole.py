@@ -111,22 +111,35 @@ def guesses(name):
     return list(guess(real.load(name)))
 
 
+def bars(row):
+    """What a network must beat: each pooled score of a guess, and the margin.
+
+    They have the names under which `verdicts.not_learned` looks for them.
+    """
+    found = {}
+    for column in row:
+        score = column.removesuffix("_by_group")
+        if score != column:
+            name = "constant" if score == "iou" else f"{score}_constant"
+            found[name] = row[score] + verdicts.MARGIN
+    return found
+
+
 @lru_cache(2)
-def bar(name):
-    """The IoU that a network must beat: that of the guess, and the margin."""
-    row = iou_scores(guesses(name), real.load(name).test)
-    return row["iou"] + verdicts.MARGIN
+def of_guesses(name, scores):
+    """The scores of the guess on a set."""
+    return scores(guesses(name), real.load(name).test)
 
 
 def learned(run, test, scores):
     """A row of a trial: the scores of a run, such as `nuclei_scores`."""
-    return scores(answers(run, test), test) | dict(constant=bar(test.name))
+    return scores(answers(run, test), test) | bars(of_guesses(test.name, scores))
 
 
 def unlearned(run, test, scores):
     """The scores of the guess; with them the numbers of the set's trap."""
-    row = scores(guesses(test.name), test) | dict(constant=bar(test.name))
-    return row | TRAPS[test.name](test)
+    row = of_guesses(test.name, scores)
+    return row | bars(row) | TRAPS[test.name](test)
 
 
 # --- traps in numbers -------------------------------------------------------------
@@ -278,7 +291,8 @@ def classes_of(run, pictures, classes):
     return counts
 
 
-def most_frequent(run, test):
+@lru_cache(1)
+def most_frequent():
     """The score of the class that each place of the street mostly has."""
     streets = real.load("camvid")
     often = torch.zeros(STREETS, *streets.train[0][1].shape[1:])
@@ -288,7 +302,12 @@ def most_frequent(run, test):
     guess, counts = often.argmax(0, keepdim=True), []
     for _, labels in streets.test:
         counts.append(class_counts(guess, labels, STREETS))
-    return pooled("mean_iou", counts, streets.test) | unlabelled(test)
+    return pooled("mean_iou", counts, streets.test)
+
+
+def street_without(run, test):
+    """The scores of the guess; with them the numbers of the set's trap."""
+    return most_frequent() | bars(most_frequent()) | unlabelled(test)
 
 
 @lru_cache(1)
@@ -304,7 +323,8 @@ def street_scores(run, test):
     for k, name in enumerate(real.FACTS["camvid"]["classes"]):
         row[name] = float(groups.score(counts[:, [k]]))
     counts = np.array(classes_of(run, seen_street(), STREETS), float)
-    return row | dict(seen_street=float(groups.score(counts)))
+    row["seen_street"] = float(groups.score(counts))
+    return row | bars(most_frequent())
 
 
 def kinds_scores(run, test):

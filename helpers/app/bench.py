@@ -370,7 +370,7 @@ def main():
         for key in other:
             print("new or changed:", " / ".join(key))
         sys.exit(bool(other))
-    missing = lacking(names)
+    missing = lacking(names, arguments.set)
     for name in missing:
         print(f"{name} is not in place: python -m helpers.app.real fetch {name}")
     if not arguments.rates:
@@ -381,8 +381,9 @@ def main():
         if arguments.rates:
             continue
         settle_rates(names, kind)
-        for seeds, only in ((SEEDS, None), (MORE, wide)):
-            jobs = recordings(names, seeds, only and only(names), arguments.set)
+        for seeds in (SEEDS, MORE):
+            only = wide(names) if seeds is MORE else None
+            jobs = recordings(names, seeds, only, arguments.set)
             jobs = [job for job in jobs if job["kind"] == kind]
             well &= work(jobs, have, add_row, row_key)
     sys.exit(not well or bool(missing))
@@ -393,14 +394,14 @@ def on_real_sets(chapter):
     return any(trial.needs for trial in trials_of(chapter).values())
 
 
-def lacking(names):
-    """The real sets that the trials of some chapters need and that are not in place."""
-    found = []
+def lacking(names, real_set=None):
+    """The real sets, or the one, that some chapters need and that are not in place."""
+    wanted = {}
     for name in names:
         for trial in trials_of(name).values():
-            if trial.needs and not real.ready(trial.needs) and trial.needs not in found:
-                found.append(trial.needs)
-    return found
+            if trial.needs and real_set in (None, trial.needs):
+                wanted[trial.needs] = real.ready(trial.needs)
+    return [name for name, there in wanted.items() if not there]
 
 
 def with_trials():

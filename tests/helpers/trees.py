@@ -52,7 +52,9 @@ def labels(values, shape=(4, 6)):
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith(".nii.gz"):
-        nibabel.save(nibabel.Nifti1Image(pixels, np.eye(4)), path)
+        # In the file x comes first, and runs to the left.
+        axes = np.diag([-1, 1, 1, 1])
+        nibabel.save(nibabel.Nifti1Image(pixels.T[::-1], axes), path)
     else:
         Image.fromarray(pixels).save(path)
     return path

@@ -294,6 +294,9 @@ def test_what_is_in_place_is_recorded_and_what_lacks_is_named(
 
 
 def test_one_set_alone(real_house, monkeypatch):
+    assert run(monkeypatch, "09", "--set", "camvid") == 1  # it is not in place
+    assert run(monkeypatch, "09", "--set", "hc18") == 0  # others need not be
+    assert set(trials.read("09_x").trial) == {"hc18"}
     monkeypatch.setattr(bench.real, "ready", lambda name: True)
     assert run(monkeypatch, "09", "--set", "camvid") == 0
-    assert set(trials.read("09_x").trial) == {"camvid"}
+    assert len(trials.read("09_x")) == 10
