@@ -293,7 +293,8 @@ def decide(slug, *of, more=""):
     if noted.get(slug, fixed(slug)) != fixed(slug):
         more = f"The claim was changed after its first runs. {more}"
     if not lines:
-        more = f"Not recorded yet: make bench. {more}"
+        order = "make real" if any(trial.needs for trial in of) else "make bench"
+        more = f"Not recorded yet: {order}. {more}"
     part = parts(claim)[0]
     arms = claim.get("arms", f"{arm(part['better'])} against {rival(part)}")
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()

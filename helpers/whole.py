@@ -174,7 +174,8 @@ def unlabelled(streets):
 
 def brightness_units(brains):
     """The lowest and the highest of the volumes' highest values."""
-    return {"lowest top": min(brains.tops), "highest top": max(brains.tops)}
+    tops = brains.tops
+    return {"lowest maximum": min(tops), "highest maximum": max(tops)}
 
 
 def likeness(slices):
@@ -183,7 +184,7 @@ def likeness(slices):
     for apart in (1, 4):
         pairs = zip(slices.images, slices.images[apart:])
         values = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs]
-        found[f"likeness {apart} apart"] = float(np.mean(values))
+        found[f"correlation {apart} apart"] = float(np.mean(values))
     return found
 
 

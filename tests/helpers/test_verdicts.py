@@ -147,7 +147,7 @@ def table(**scores):
 class Recorded:
     """Stands for a trial whose results are known."""
 
-    name = "00_segmentation/a"
+    name, needs = "00_segmentation/a", None
 
     def __init__(self, rows):
         self.rows, self.settings = rows, dict(batch=4)
@@ -181,6 +181,14 @@ def test_decide_judges_every_budget(monkeypatch):
     assert "1,000 and 4,000 pictures seen" in box[5].values()
     assert decided(monkeypatch, rows, score="cost", lower=True)[0] == word
     assert decided(monkeypatch, rows, score="cost")[0] != word
+
+
+@pytest.mark.parametrize(("needs", "order"), [(None, "bench"), ("hc18", "real")])
+def test_what_is_not_recorded_names_its_order(monkeypatch, needs, order):
+    monkeypatch.setattr(Recorded, "needs", needs)
+    nothing = table(A=("large", "none"), B=("none", "none")).iloc[:0]
+    word, box = decided(monkeypatch, nothing)
+    assert word == "undecided" and f"Not recorded yet: make {order}." in box[3]
 
 
 def test_the_choice_of_test_groups_widens_the_interval(monkeypatch):
