@@ -1,11 +1,11 @@
 """The state of a training in one file, from which it goes on to the same result."""
 
-import os
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+from helpers.app.files import whole
 
 
 class Checkpoint:
@@ -56,7 +56,8 @@ class Checkpoint:
         other = [k for k in settings | found if settings.get(k) != found.get(k)]
         more = self.longer and found.get("steps", 0) < settings["steps"]
         if other and not (more and other == ["steps"]):
-            told = "; ".join(f"{k} {found.get(k)}, not {settings.get(k)}" for k in other)
+            pairs = [f"{k} {found.get(k)}, not {settings.get(k)}" for k in other]
+            told = "; ".join(pairs)
             raise ValueError(
                 f"{self.path} belongs to another training ({told}): delete the file, "
                 "or name another one"
@@ -82,14 +83,3 @@ def walk(schedule, steps):
         warnings.simplefilter("ignore")  # the optimizer has taken these steps
         for _ in range(steps):
             schedule.step()
-
-
-@contextmanager
-def whole(path):
-    """A temporary name; what was written to it takes the place of `path` at the end."""
-    part = Path(f"{path}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

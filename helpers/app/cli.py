@@ -1,8 +1,9 @@
 """The command line: look at data, train, segment, report, take a model elsewhere.
 
+\b
     python -m helpers.app inspect --images PHOTOS --masks MASKS --out sheet.html
-    python -m helpers.app train --network 02_unet.small_unet \\
-        --images PHOTOS --masks MASKS --out RUN
+    python -m helpers.app train --network 02_unet.small_unet --out RUN
+        --images PHOTOS --masks MASKS
     python -m helpers.app predict --model RUN/model.pt --image PHOTO --out MASK.png
     python -m helpers.app report RUN
     python -m helpers.app export RUN
@@ -22,7 +23,7 @@ import typer
 from helpers.app import lines, settings
 
 plain = dict(rich_markup_mode=None, pretty_exceptions_enable=False)
-app = typer.Typer(help=__doc__, add_completion=False, no_args_is_help=True, **plain)
+app = typer.Typer(help=__doc__, add_completion=False, **plain)
 
 
 def main(argv=None):
@@ -92,7 +93,6 @@ SplitSeed = Annotated[int, option("draws that share, or the pictures")]
 
 @app.command()
 def inspect(
-    context: typer.Context,
     images: Images = None,
     masks: Masks = None,
     classes: Classes = None,
@@ -109,14 +109,14 @@ def inspect(
     ] = None,
 ):
     """Look at pictures and masks before training; exit status 1 if something is odd."""
+    asked = SimpleNamespace(**locals())
     from helpers.app.inspect import inspect
 
-    raise typer.Exit(inspect(SimpleNamespace(**context.params)))
+    raise typer.Exit(inspect(asked))
 
 
 @app.command()
 def train(
-    context: typer.Context,
     network: Annotated[
         str, option("what to train: 02_unet.UNet", metavar="CHAPTER.NAME")
     ],
@@ -194,9 +194,10 @@ def train(
 
     An interrupted training goes on with the same command.
     """
+    asked = SimpleNamespace(**locals())
     from helpers.app.train import train
 
-    train(SimpleNamespace(**context.params))
+    train(asked)
 
 
 @app.command()

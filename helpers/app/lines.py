@@ -1,14 +1,11 @@
 """How a command line speaks: a line for each thing, a line for each refusal."""
 
-import json
 import os
 import sys
 import warnings
 from contextlib import contextmanager
 
 import click
-
-from helpers.app.checkpoint import whole
 
 # What the readers of pictures call a setting, and what the command line calls it.
 OPTIONS = {
@@ -86,13 +83,3 @@ def say(text, file=None):
 def many(n, noun):
     """A number and its noun: 1 picture, 2 pictures."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def write_text(path, text):
-    """Write a text file, whole or not at all."""
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def write_json(path, content):
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))

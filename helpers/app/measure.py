@@ -193,5 +193,5 @@ class Curves:
 
 
 def above(counts):
-    """Pixels that exceed at least so many thresholds: sums from the highest bin down."""
+    """Pixels above at least so many thresholds: sums from the highest bin down."""
     return counts.flip(0).cumsum(0).flip(0)[1:]

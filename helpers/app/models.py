@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from helpers import chapters, trace, training
-from helpers.app.checkpoint import whole
+from helpers.app.files import whole
 
 SHARE = 0.04  # first answer of a small network, where none is stated
 
@@ -81,7 +81,7 @@ def parameters(make):
 
 
 def needs_share(make):
-    """Whether a small network wants its first answer stated, and has none of its own."""
+    """Whether a small network has no first answer of its own, and wants one."""
     share = inspect.signature(make).parameters.get("share")
     return share is not None and share.default is share.empty
 
@@ -104,8 +104,8 @@ def check(network, net, batch, size, channels, classes):
         maps = "one map" if classes == 1 else f"{classes} maps"
         raise ValueError(
             f"{network} answers {tuple(answer.shape)} to {what}, and these masks need "
-            f"{maps}: --classes says how many classes there are, --set classes={classes} "
-            "how many maps the network has, where it can be told"
+            f"{maps}: --classes says how many classes masks have, --set classes="
+            f"{classes} how many maps a network has, where it can be told"
         )
     training.crop_to(pictures, answer)  # or refuse
 

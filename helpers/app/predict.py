@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers import nifti
 from helpers.app import models
-from helpers.app.checkpoint import whole
+from helpers.app.files import whole
 from helpers.app.lines import many, say
 from helpers.app.segment import segment
 from helpers.app.sources import name_of
@@ -121,7 +121,7 @@ def new_file(out, about):
 
 
 def pages_of(path, about):
-    """[(path, page)]: the file, or each page of a stack, if the training took stacks."""
+    """[(path, page)]: the file, or each page of a stack if the training took them."""
     if about.get("stacks") and page_count(path) > 1:
         return [(path, page) for page in range(page_count(path))]
     return [(path, None)]

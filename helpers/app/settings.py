@@ -29,7 +29,7 @@ def settle(args):
     given = [name for name in ("images", "mvtec", "drawn") if getattr(args, name)]
     if len(given) != 1:
         there = " and ".join(f"--{name}" for name in given) or "none"
-        raise ValueError(f"one of --images, --mvtec and --drawn is needed; here {there}")
+        raise ValueError(f"take one of --images, --mvtec and --drawn; here {there}")
     if args.folds and (args.drawn or args.mvtec):
         raise ValueError("--folds goes with --images: other pictures have a split")
     if args.drawn and (args.crop or args.group):
@@ -50,8 +50,8 @@ def sides(option, text):
     parts = str(text).lower().split("x")
     if len(parts) > 3 or not all(part.isdigit() and int(part) for part in parts):
         raise ValueError(
-            f"--{option} is {text!r}: give px of a side (128), height x width (96x128), "
-            "or depth x height x width of volumes (16x32x32)"
+            f"--{option} is {text!r}: give px of a side (128), height x width "
+            "(96x128), or depth x height x width of volumes (16x32x32)"
         )
     return tuple(int(part) for part in parts)
 
@@ -98,7 +98,7 @@ def recipe(path, known):
         option = key.replace("_", "-")
         if option not in known or known[option] in ("recipe", "resume", "help"):
             there = ", ".join(sorted(known))
-            raise ValueError(f"{path} sets {key!r}, which is no setting; there: {there}")
+            raise ValueError(f"{path} sets {key!r}, no setting; there: {there}")
         if value is not None:
             found[known[option]] = value
     return found

@@ -155,14 +155,14 @@ def from_folders(args, how):
     if holds_volumes(args.images):
         if args.size or args.stacks or args.span:
             raise ValueError("volumes keep their scale: no --size, --stacks or --span")
-        samples = nifti.Volumes(args.images, args.masks, how)
+        samples = nifti.Volumes(args.images, args.masks, how.how)
         names = [name_of(image, nifti.ENDINGS) for image, _ in samples.pairs]
         skipped, size = [], all_sides("crop", args.crop or (int(CROP_3D),), 3)
     else:
         size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
         samples = folders.ImageMaskFolder(
-            args.images, args.masks, size if args.size else None, how, args.span,
-            args.stacks,
+            args.images, args.masks, size if args.size else None, how.how,
+            args.span, args.stacks,
         )  # fmt: skip
         names = []
         for (image, _), page in zip(samples.pairs, samples.pages):
@@ -189,7 +189,7 @@ def of_mvtec(args):
     train, validation = list(range(n)), list(range(n, len(both)))
     if not validation:
         raise ValueError(
-            f"{category} has less than 3 pictures of each kind: none is left to validate"
+            f"{category} has less than 3 pictures of each kind: none validates"
         )
     return Source(
         both, names, names, files, train, validation, size, not args.size, []

@@ -4,7 +4,6 @@ The folder holds settings.json (which is a recipe for the same again), checkpoin
 go on from, history.json, scores.json and, at the end, model.pt.
 """
 
-import json
 import sys
 import time
 from functools import partial
@@ -17,7 +16,8 @@ from torch.utils.data import Subset
 from helpers import metrics, training
 from helpers.app import models, parallel, sources, weights
 from helpers.app.checkpoint import Checkpoint
-from helpers.app.lines import Stopped, many, say, write_json
+from helpers.app.files import read_json, write_json
+from helpers.app.lines import Stopped, many, say
 from helpers.app.measure import measure
 from helpers.app.segment import plan
 from helpers.app.settings import finished, kept, settle
@@ -176,7 +176,8 @@ def fit(args, net, samples, source, how, engine, out, total):
         run = training.fit(
             net, pictures, validation, steps=args.steps, batch=args.batch, lr=args.lr,
             seed=args.seed, every=args.every, loss=partial(of_all_maps, args.loss),
-            score=score, augment=FLIPS[args.flips], report=partial(progress, args.steps),
+            score=score, augment=FLIPS[args.flips],
+            report=partial(progress, args.steps),
             checkpoint=Checkpoint(file, same, args.resume), engine=engine,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -280,7 +281,7 @@ def together(args):
     folds = []
     for fold in range(args.folds):
         file = args.out / f"fold{fold + 1}" / "scores.json"
-        folds.append(json.loads(file.read_text(encoding="utf-8"))["iou"])
+        folds.append(read_json(file)["iou"])
     mean = sum(folds) / len(folds)
     write_json(Path(args.out) / "folds.json", dict(iou=folds, mean=mean))
     each = ", ".join(f"{iou:.3f}" for iou in folds)

@@ -67,7 +67,7 @@ class Crops(Dataset):
 
 
 class Windows(Dataset):
-    """Fixed pieces of `size` that cover some items, or as many of them as there is room.
+    """Fixed pieces of `size` that cover some items, or as many as there is room for.
 
     `maps` is how many numbers a network answers to a pixel. Where all pieces would be
     too many numbers, a lot decides, by `seed`: `all` is how many there were.
@@ -96,7 +96,7 @@ class Windows(Dataset):
 
 
 def corners(sides, size):
-    """First pixels of pieces that cover all; where they do not come out, they overlap."""
+    """First pixels of pieces that cover all; where need be, they overlap."""
     found = [()]
     for side, want in zip(sides, size):
         count = -(-side // want)

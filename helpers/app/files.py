@@ -1,0 +1,34 @@
+"""Files that are written whole or not at all."""
+
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path):
+    """A temporary name; what was written to it takes the place of `path` at the end."""
+    part = Path(f"{path}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path, content):
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def read_json(path):
+    """What such a file holds; ValueError where it cannot be read."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): train it again") from error
