@@ -156,22 +156,28 @@ def from_folders(args, how):
         if args.size or args.stacks or args.span:
             raise ValueError("volumes keep their scale: no --size, --stacks or --span")
         samples = nifti.Volumes(args.images, args.masks, how.how)
-        names = [name_of(image, nifti.ENDINGS) for image, _ in samples.pairs]
         skipped, size = [], all_sides("crop", args.crop or (int(CROP_3D),), 3)
     else:
         size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
         samples = folders.ImageMaskFolder(
             args.images, args.masks, size if args.size else None, how.how,
-            args.span, args.stacks,
+            args.span and tuple(args.span), args.stacks,
         )  # fmt: skip
-        names = []
-        for (image, _), page in zip(samples.pairs, samples.pages):
-            name = name_of(image, ENDINGS)
-            names.append(name if page is None else f"{name}_page{page + 1}")
         skipped = samples.skipped
-    files = [image for image, _ in samples.pairs]
+    names, files = names_of(samples)
     groups = grouped(names, files, args.group)
     return Source(samples, names, groups, files, [], [], size, not args.size, skipped)
+
+
+def names_of(samples):
+    """Names and files of the pictures (or volumes) of a folder, one for each sample."""
+    names, files = [], []
+    pages = getattr(samples, "pages", [None] * len(samples))
+    for (image, _), page in zip(samples.pairs, pages):
+        name = name_of(image, ENDINGS + nifti.ENDINGS)
+        names.append(name if page is None else f"{name}_page{page + 1}")
+        files.append(image)
+    return names, files
 
 
 def of_mvtec(args):
