@@ -35,7 +35,7 @@ def text(run, about, scores, others, facts, licence):
         lines.append(row(f"others ({len(others['pictures'])})", others))
     if about["classes"] > 1:
         best = others or scores
-        lines += ["", f"| class | {kind.split()[-1]} | 95 % interval |", "|---|---|---|"]
+        lines += ["", "| class | IoU | 95 % interval |", "|---|---|---|"]
         for name, one in zip(about["names"], best["classes"]):
             lines.append(row(name, one))
     lines += [
@@ -67,12 +67,12 @@ def limits(about, data, scores, others):
     found = []
     if not others:
         found.append(
-            "Weights and threshold were chosen on the validation pictures, so its score "
-            "flatters; no others were tried (`report --images ... --masks ...`)."
+            "Weights and threshold were chosen on the validation pictures, so their "
+            "score flatters; no others were tried (`report --images ... --masks ...`)."
         )
     if not about.get("group"):
         found.append(
-            "Pictures were divided one by one: if several show one object, its score "
+            "Pictures were divided one by one: if several show one object, the score "
             "flatters (`--group`)."
         )
     if not scores["interval"]:
@@ -84,7 +84,7 @@ def limits(about, data, scores, others):
     if absent:
         found.append(f"Never seen in validation: {', '.join(absent)}.")
     if not about["exact"]:
-        found.append("It sees farther than a tile: large pictures may show faint seams.")
+        found.append("It sees farther than a tile: in large pictures seams can show.")
     sizes = {tuple(size) for size in data["sizes"]}
     found.append(f"Trained on pictures from {min(sizes)} to {max(sizes)} px.")
     return found

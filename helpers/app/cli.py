@@ -1,6 +1,5 @@
 """The command line: look at data, train, segment, report, take a model elsewhere.
 
-\b
     python -m helpers.app inspect --images PHOTOS --masks MASKS --out sheet.html
     python -m helpers.app train --network 02_unet.small_unet --out RUN
         --images PHOTOS --masks MASKS
@@ -23,7 +22,7 @@ import typer
 from helpers.app import lines, settings
 
 plain = dict(rich_markup_mode=None, pretty_exceptions_enable=False)
-app = typer.Typer(help=__doc__, add_completion=False, **plain)
+app = typer.Typer(help=lines.laid_out(__doc__), add_completion=False, **plain)
 
 
 def main(argv=None):

@@ -119,7 +119,7 @@ def to_onnx(path, net, channels, about, step, facts):
             difference(part, net, torch.rand(1, channels, *larger)),
         )
         if not apart < TOLERANCE:
-            raise ValueError(f"the ONNX file is {apart:.1g} of a logit off: not written")
+            raise ValueError(f"the ONNX file is {apart:.1g} of a logit off: left out")
     return apart
 
 

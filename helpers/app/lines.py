@@ -5,7 +5,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 
-import click
+import typer
 
 # What the readers of pictures call a setting, and what the command line calls it.
 OPTIONS = {
@@ -38,10 +38,10 @@ def run(app, argv, name):
         with one_line_warnings():
             status = app(argv, standalone_mode=False, prog_name=name)
         return status or 0
-    except (Stopped, click.Abort) as stop:
+    except (Stopped, typer.Abort) as stop:
         say(str(stop) or "stopped", sys.stderr)
         return 130
-    except click.ClickException as error:
+    except typer.TyperException as error:
         text = error.format_message().removesuffix(".")
         print("error:", f"{text} (--help lists what there is)", file=sys.stderr)
         return 2
@@ -51,6 +51,11 @@ def run(app, argv, name):
         problem, status = error, 1
     print("error:", one_line(problem), file=sys.stderr)
     return status
+
+
+def laid_out(text):
+    """A help text whose indented commands keep their lines (click's mark for it)."""
+    return text.replace("\n\n    ", "\n\n\b\n    ")
 
 
 def one_line(message):

@@ -65,7 +65,7 @@ class Part:
 def opened(run):
     """All that a training's folder holds; ValueError where it is none, or not done."""
     if (run / "folds.json").exists():
-        raise ValueError(f"{run} holds folds: name one of them, such as {run / 'fold1'}")
+        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
     if not (run / "model.pt").exists():
         raise ValueError(f"{run} holds no model.pt: name the folder of a training")
     net, about = models.load_model(run / "model.pt")
@@ -90,13 +90,13 @@ def opened(run):
 def same_pictures(run, source, facts):
     if source.names != facts["names"]:
         raise ValueError(
-            f"the pictures of {run} have other names than when it was trained: put them "
-            "back, or train again"
+            f"the pictures of {run} have other names than when it was trained: put "
+            "them back, or train again"
         )
 
 
 def other_pictures(training, images, masks):
-    """Pictures that had no part in the training, and the scores of the model on them."""
+    """Pictures that had no part in the training, and the model's scores on them."""
     args, how = training.args, training.how
     if sources.holds_volumes(images) != bool(training.about["volumes"]):
         raise ValueError(f"{images} holds another kind of data than the training had")

@@ -22,6 +22,7 @@ from helpers.app.measure import measure
 from helpers.app.segment import plan
 from helpers.app.settings import finished, kept, settle
 from helpers.app.windows import Crops, Kept, Windows, survey
+from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
@@ -128,11 +129,17 @@ def surveyed(samples, source, how):
     for part, indices in parts.items():
         labelled = counts[indices].sum(0)
         if not labelled.any():
-            raise ValueError(f"no pixel is labelled in the {part} masks: nothing to do")
+            raise ValueError(f"no pixel is labelled in the {part} masks: all is ignored")
         absent = []
         for name, pixels in zip(how.names, labelled.tolist()):
             if not pixels:
                 absent.append(name)
+        if part == "train" and len(absent) >= len(how.names) - 1:
+            ignored = f", and {IGNORE}, which is ignored" if how.count > 1 else ""
+            raise ValueError(
+                f"nothing can be learnt: the train masks hold one class alone{ignored}. "
+                "Look at them with inspect, and say how they are to be read"
+            )
         if absent:
             said = ", ".join(absent)
             say(f"note: nowhere in the {part} masks: {said}", sys.stderr)
