@@ -19,9 +19,6 @@ def begin_with(net, path):
     Raises FileNotFoundError, or ValueError that says what does not fit.
     """
     own, state = net.state_dict(), read(path)
-    for key, value in own.items():
-        if key.endswith(COUNTER) and key not in state:
-            state[key] = torch.zeros_like(value)  # as by PyTorch before 0.4.1
     problem = misfit(own, state)
     if problem:
         raise ValueError(
@@ -29,6 +26,9 @@ def begin_with(net, path):
             "belongs to (the authors' u2net.pth: 06_u2net.U2Net, u2netp.pth: "
             "06_u2net.U2NetSmall)"
         )
+    for key, value in own.items():
+        if key not in state:  # a counter, which PyTorch before 0.4.1 had not
+            state[key] = torch.zeros_like(value)
     net.load_state_dict(state)
 
 
@@ -62,9 +62,12 @@ def read(path):
 
 def misfit(own, state):
     """What keeps a table of tensors from replacing `own`, in words, or None."""
-    missing = [key for key in own if key not in state]
+    missing = []
+    for key in own:
+        if key not in state and not key.endswith(COUNTER):
+            missing.append(key)
     extra = [key for key in state if key not in own]
-    if len(missing) == len(own):
+    if not own.keys() & state.keys():
         return "these are not weights of this network, no name is the same"
     if missing:
         return f"{len(missing)} of {len(own)} names are missing, first {missing[0]}"
