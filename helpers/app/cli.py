@@ -246,9 +246,7 @@ def export(
     out: Annotated[
         Path | None, option("folder for both  [default: RUN]", metavar="FOLDER")
     ] = None,
-    licence: Annotated[
-        str | None, option("licence of the model, for its card")
-    ] = None,
+    licence: Annotated[str | None, option("licence of the model, for its card")] = None,
 ):
     """Write model.onnx for other programs, checked, and card.md, the model card."""
     from helpers.app.export import export

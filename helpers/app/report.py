@@ -29,10 +29,10 @@ def report(run, images, masks, out):
     """
     if bool(images) != bool(masks):
         raise ValueError("--images goes with --masks")
+    training = opened(run)
     out = out or run / "report.html"
     if out.suffix.lower() != ".html" or not out.parent.is_dir():
         raise ValueError(f"{out} is no .html in a folder that is there")
-    training = opened(run)
     parts = [sheet.paragraph(training.lead, "lead"), *progress(training)]
     title = "Validation pictures"
     source = sources.read(training.args, training.how, training.fold)
@@ -259,7 +259,7 @@ def settings(training):
     """What was asked for, and with which packages."""
     rows = []
     for key, value in training.history["settings"].items():
-        if value not in (None, False, []):
+        if value is not None and value is not False and value != []:
             rows.append([key.replace("_", "-"), value])
     about = training.about
     rows.append(["tile, margin", f"{about['tiling']}, exact: {about['exact']}"])

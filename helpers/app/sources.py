@@ -197,9 +197,7 @@ def of_mvtec(args):
         raise ValueError(
             f"{category} has less than 3 pictures of each kind: none validates"
         )
-    return Source(
-        both, names, names, files, train, validation, size, not args.size, []
-    )
+    return Source(both, names, names, files, train, validation, size, not args.size, [])
 
 
 def drawn(args):

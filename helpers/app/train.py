@@ -129,7 +129,9 @@ def surveyed(samples, source, how):
     for part, indices in parts.items():
         labelled = counts[indices].sum(0)
         if not labelled.any():
-            raise ValueError(f"no pixel is labelled in the {part} masks: all is ignored")
+            raise ValueError(
+                f"no pixel is labelled in the {part} masks: all is ignored"
+            )
         absent = []
         for name, pixels in zip(how.names, labelled.tolist()):
             if not pixels:

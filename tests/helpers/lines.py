@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
 
@@ -10,6 +11,12 @@ from helpers.app.cli import main
 TINY = "--network 02_unet.small_unet --set widths=4,8,16 --steps 6 --every 2 --batch 4"
 DRAWN = f"train {TINY} --drawn surfaces --pictures 8 --size 32 --out run"
 FILES = f"train {TINY} --crop 32 --out run --images photos --masks masks"
+AFFINE = np.diag([0.8, 0.8, 5, 1])
+AFFINE[:3, 3] = -10, 12, -30
+VOLUMES = (
+    "train --network 03_vnet.VNet --set widths=2,4 --images scans --masks labels "
+    "--steps 5 --every 5 --batch 2 --crop 8x16x16 --flips none --out run"
+)
 
 
 def run(line):
@@ -54,3 +61,18 @@ def write_photos(n=5, height=40, width=48, classes=1, images="photos", masks="ma
             photo[mask == 2, 1:] = 0  # red
         Image.fromarray(photo).save(f"{images}/{k}.png")
         Image.fromarray(mask).save(f"{masks}/{k}_mask.png")
+
+
+def write_volumes(n=3):
+    """Volumes of an odd depth (x, y, z), and labels 0, 1, 2."""
+    rng = np.random.default_rng(0)
+    for k in range(n):
+        labels = np.zeros((20, 18, 7), np.uint8)
+        labels[3:9, 4:10, 1:5], labels[12:15, 2:7, 3:6] = 1, 2
+        values = (
+            rng.integers(0, 50, labels.shape).astype(np.int16) + np.int16(400) * labels
+        )
+        for folder, content in dict(scans=values, labels=labels).items():
+            Path(folder).mkdir(exist_ok=True)
+            path = f"{folder}/case.{k}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(content, AFFINE), path)

@@ -63,7 +63,10 @@ def photos(folder):
         (with_(FILES, classes="3", loss="bce"), "bce takes masks of one object"),
         (with_(FILES, classes="3", cut="9"), "--cut and --classes read masks in two"),
         (with_(FILES, classes="256"), "256 classes: there are 2 to 255"),
-        (with_(FILES, classes="3"), "the train masks hold one class alone, and 255, wh"),
+        (
+            with_(FILES, classes="3"),
+            "the train masks hold one class alone, and 255, wh",
+        ),
         (with_(FILES, cut="0"), "--cut is 0.0; it must be at least 1"),
         (with_(FILES, validation="1"), "--validation is 1.0, no share between 0 and 1"),
         (with_(FILES, group="site([0-9]"), "is no pattern"),
@@ -205,7 +208,7 @@ def test_settings_are_python_literals_or_words(text, value):
 def test_a_recipe_counts_where_the_line_says_nothing(capsys):
     Path("recipe.toml").write_text(
         'network = "02_unet.small_unet"\nset = ["widths=4,8,16"]\nsteps = 5\n'
-        'batch = 4\nsplit-seed = 3\ncrop = 32\nspan = [0, 200]\n'
+        "batch = 4\nsplit-seed = 3\ncrop = 32\nspan = [0, 200]\n"
     )
     line = "train --recipe recipe.toml --images photos --masks masks --out"
     assert run(f"{line} a --steps 6") == 0

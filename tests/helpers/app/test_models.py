@@ -90,7 +90,9 @@ def test_data_set_what_a_network_takes_and_nobody_has_stated():
     fitted = models.fitted
     small = fitted("02_unet.small_unet", dict(norm=True), 3, 3)
     assert small == dict(in_channels=3, classes=3, norm=True)
-    assert fitted("02_unet.UNet", dict(classes=2), 3, 3) == dict(in_channels=3, classes=2)
+    assert fitted("02_unet.UNet", dict(classes=2), 3, 3) == dict(
+        in_channels=3, classes=2
+    )
     assert fitted("03_vnet.VNet", {}, 3, 1) == dict(in_channels=1, classes=3)
     assert fitted("03_vnet.small_vnet", {}, 1, 1) == {}
     assert fitted("02_unet.Gone", dict(a=1), 1, 3) == dict(a=1)
@@ -155,5 +157,7 @@ def test_a_model_of_an_earlier_edition_is_refused_by_name(net):
     content = torch.load("old.pt", weights_only=True)
     del content["configuration"]["classes"]
     torch.save(content, "old.pt")
-    with pytest.raises(ValueError, match=r"old\.pt .* earlier edition .* train it again"):
+    with pytest.raises(
+        ValueError, match=r"old\.pt .* earlier edition .* train it again"
+    ):
         models.load_model("old.pt")

@@ -72,14 +72,18 @@ def test_crops_are_pieces_of_the_picture_with_the_mask_in_place():
 
 
 def test_each_corner_can_be_drawn():
-    source = TensorDataset(torch.arange(4.0).reshape(1, 1, 1, 4), torch.ones(1, 1, 1, 4))
+    source = TensorDataset(
+        torch.arange(4.0).reshape(1, 1, 1, 4), torch.ones(1, 1, 1, 4)
+    )
     crops = windows.Crops(source, [0], (1, 2))
     firsts = {crops[0][0].flatten()[0].item() for _ in range(60)}
     assert firsts == {0, 1, 2}
 
 
 def test_a_picture_that_is_too_small_is_mirrored_with_its_mask():
-    source = TensorDataset(torch.tensor([[[[1.0, 2, 3]]]]), torch.tensor([[[[0.0, 1, 1]]]]))
+    source = TensorDataset(
+        torch.tensor([[[[1.0, 2, 3]]]]), torch.tensor([[[[0.0, 1, 1]]]])
+    )
     image, mask = windows.Crops(source, [0], (2, 5))[0]
     assert image.tolist() == [[[1, 2, 3, 2, 1]] * 1 * 2] or image.shape == (1, 2, 5)
     assert image[0, 0].tolist() == [1, 2, 3, 2, 1]
@@ -91,7 +95,9 @@ def test_a_volume_that_is_too_small_gets_its_least_value_and_no_label(kind):
     volume, labels = torch.rand(1, 2, 3, 4), torch.ones(1, 2, 3, 4, dtype=kind)
     more, void = windows.filled(volume, labels, (4, 3, 6))
     assert more.shape == void.shape == (1, 4, 3, 6)
-    assert torch.equal(more[:, :2, :, :4], volume) and more[:, 2:].eq(volume.min()).all()
+    assert (
+        torch.equal(more[:, :2, :, :4], volume) and more[:, 2:].eq(volume.min()).all()
+    )
     assert void[:, 2:].eq(IGNORE if kind == torch.int64 else 0).all()
 
 
