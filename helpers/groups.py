@@ -54,7 +54,9 @@ def to_text(counts):
     """Counts (groups, classes, 2) for a table's column: '12/30,0/4 7/9,1/1'."""
     groups = []
     for of_group in counts:
-        classes = [f"{above:.7g}/{below:.7g}" for above, below in of_group]
+        classes = []
+        for above, below in of_group:
+            classes.append(f"{above:.7g}/{below:.7g}")
         groups.append(",".join(classes))
     return " ".join(groups)
 
@@ -63,6 +65,8 @@ def from_text(text):
     """The counts (groups, classes, 2) that `to_text` wrote."""
     groups = []
     for of_group in text.split():
-        classes = of_group.split(",")
-        groups.append([list(map(float, pair.split("/"))) for pair in classes])
-    return np.array(groups)
+        classes = []
+        for pair in of_group.split(","):
+            classes.append(pair.split("/"))
+        groups.append(classes)
+    return np.array(groups, float)

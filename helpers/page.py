@@ -52,11 +52,7 @@ def verdict(slug, claim, word, numbers, lines=(), **facts):
     each budget: see `budget_lines`. `facts` are told below, each under its name, such
     as source="U-Net, section 1".
     """
-    begins = [k for k in WORDS if word.startswith(k)]
-    if not begins:
-        known = ", ".join(WORDS)
-        raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
-    sign, kind = WORDS[max(begins, key=len)]
+    sign, kind = sign_of(word)
     word, claim = html.escape(word), html.escape(claim)
     told = "".join(
         f"<br><b>{html.escape(name.capitalize())}:</b> {html.escape(fact)}"
@@ -71,6 +67,15 @@ def verdict(slug, claim, word, numbers, lines=(), **facts):
         f'<p class="verdict-numbers">{html.escape(numbers)}{told}</p></div>'
     )
     glue(f"verdict_{slug}", HTML(box), show=True)
+
+
+def sign_of(word):
+    """The sign of a verdict's word and its class in book.css; ValueError for others."""
+    begins = [k for k in WORDS if word.startswith(k)]
+    if not begins:
+        known = ", ".join(WORDS)
+        raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
+    return WORDS[max(begins, key=len)]
 
 
 def budget_lines(lines):

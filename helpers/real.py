@@ -156,15 +156,17 @@ class Pictures(Dataset):
 
     `names[i]` and `groups[i]` belong to item i. `labels[i]` is what the mask is made
     of: classes, or for dsb2018 the number of each nucleus (H, W), 0 between them.
-    Pictures keep their sizes; those of hc18 differ by some pixels.
+    Pictures keep their sizes; those of hc18 differ by some pixels. `tops[i]` is the
+    highest value in the file of image i.
     """
 
     def __init__(self, name, pairs):
         self.name, self.names = name, list(pairs)[: DRAWN.get("most")]
-        self.groups, self.images, self.labels = [], [], []
+        self.groups, self.images, self.labels, self.tops = [], [], [], []
         for pair in self.names:
             image, label = noise(name, pair) if DRAWN else read(name, pair, ROOT / name)
             self.groups.append(group(name, pair))
+            self.tops.append(float(image.max()))
             self.images.append(torch.tensor(as_image(image)))
             self.labels.append(torch.tensor(as_label(label, FACTS[name])))
 

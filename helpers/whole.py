@@ -1,0 +1,316 @@
+"""Scores of whole real pictures, what is scored without learning, and six traps.
+
+Each score is pooled over the pictures of a test set and kept by group as well (see
+helpers/groups.py). Where the object is bright or dark, what does not learn is one cut
+through the grey values, chosen on the validation pictures; where it always lies in
+about the same place, it is the average mask.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.morphology import skeletonize
+from torch.nn import functional as F
+
+from helpers import groups, metrics, real, verdicts
+
+# --- found and true masks ---------------------------------------------------------
+
+
+def defects(mask):
+    """Of solar cells: dark, star crack or crack, and no busbar."""
+    return ((mask >= 1) & (mask <= 3)).float()
+
+
+def foreground(mask):
+    """All that is no background."""
+    return (mask > 0).float()
+
+
+def truths(pictures):
+    """What is to be found in each picture: bool (1, H, W), one by one."""
+    thing = defects if pictures.name == "pv_el_cells" else foreground
+    for _, mask in pictures:
+        yield thing(mask) > 0
+
+
+def answers(run, pictures, change=None):
+    """What a run finds in each: the same, at its own threshold."""
+    for image, _ in pictures:
+        image = change(image) if change else image
+        yield real.answer(run.net, image).sigmoid() > run.threshold
+
+
+def overlap(found, truth):
+    """Pixels in both masks and in either, the two numbers of the IoU."""
+    return [[(found & truth).sum().item(), (found | truth).sum().item()]]
+
+
+def pooled(name, counts, pictures):
+    """A score, of counts (pictures, classes, 2), and its counts by group."""
+    counts = groups.add_up(counts, pictures.groups)
+    text = groups.to_text(counts)
+    return {name: float(groups.score(counts)), f"{name}_by_group": text}
+
+
+def iou_scores(found, pictures):
+    """IoU, pooled, of masks that were found one by one."""
+    counts = []
+    for one, truth in zip(found, truths(pictures)):
+        counts.append(overlap(one, truth))
+    return pooled("iou", counts, pictures)
+
+
+# --- what does not learn ----------------------------------------------------------
+
+
+def stacked(pictures):
+    """Grey values and masks of pictures of one size, (N, 1, H, W) each."""
+    grey = [image.mean(0, keepdim=True) for image, _ in pictures]
+    return torch.stack(grey), torch.stack(list(truths(pictures)))
+
+
+def by_brightness(sets):
+    """One cut through the grey values, bright or dark, for all pictures."""
+    images, masks = stacked(sets.validation)
+    scores = {}
+    for side, view in {"bright": images, "dark": 1 - images}.items():
+        scores[side] = metrics.iou_at_best(view.logit(1e-4), masks)
+    dark = scores["dark"] > scores["bright"]
+    view = 1 - images if dark else images
+    cut = metrics.best_threshold(view.logit(1e-4), masks)
+    for image, _ in sets.test:
+        grey = image.mean(0, keepdim=True)
+        yield (1 - grey if dark else grey) > cut
+
+
+def of_size(pictures, size):
+    """The masks of the pictures that have this size, (N, *size)."""
+    masks = [mask for mask in truths(pictures) if mask.shape == size]
+    return torch.stack(masks).float()
+
+
+def by_place(sets):
+    """The average mask, cut where it does best, for all pictures."""
+    usual = sets.train[0][1].shape
+    mean = of_size(sets.train, usual).mean(0, keepdim=True)
+    known = of_size(sets.validation, usual)
+    same = mean.logit(1e-4).expand(len(known), *usual)
+    shape = (mean > metrics.best_threshold(same, known)).float()
+    for _, mask in sets.test:
+        yield F.interpolate(shape, mask.shape[1:])[0] > 0
+
+
+@lru_cache(2)
+def guesses(name):
+    """What is found in a set's test pictures without learning: a list."""
+    placed = name in ("hc18", "hippocampus")
+    guess = by_place if placed else by_brightness
+    return list(guess(real.load(name)))
+
+
+@lru_cache(2)
+def bar(name):
+    """The IoU that a network must beat: that of the guess, and the margin."""
+    row = iou_scores(guesses(name), real.load(name).test)
+    return row["iou"] + verdicts.MARGIN
+
+
+def learned(run, test, scores):
+    """A row of a trial: the scores of a run, such as `nuclei_scores`."""
+    return scores(answers(run, test), test) | dict(constant=bar(test.name))
+
+
+def unlearned(run, test, scores):
+    """The scores of the guess; with them the numbers of the set's trap."""
+    row = scores(guesses(test.name), test) | dict(constant=bar(test.name))
+    return row | TRAPS[test.name](test)
+
+
+# --- traps in numbers -------------------------------------------------------------
+
+
+def touching(nuclei):
+    """How many nuclei there are, and which share of them touches another one."""
+    touch = there = 0
+    for labels in nuclei.labels:
+        numbers = labels.numpy().astype(int)
+        filled = np.where(numbers > 0, numbers, numbers.max() + 1)
+        highest = ndimage.maximum_filter(numbers, 3)
+        lowest = ndimage.minimum_filter(filled, 3)
+        edges = (numbers > 0) & (highest != lowest)
+        touch += len(np.unique(numbers[edges]))
+        there += len(np.unique(numbers[numbers > 0]))
+    return {"nuclei": there, "touching nuclei": touch / there}
+
+
+def class_shares(pictures):
+    """Share of each class in all pixels."""
+    names = real.FACTS[pictures.name]["classes"]
+    shares = zip(names, pictures.shares())
+    return {f"share of {name}": share for name, share in shares}
+
+
+def unlabelled(streets):
+    """Share of the pixels that nobody labelled."""
+    ignored = [(labels == metrics.IGNORE).float() for labels in streets.labels]
+    return {"ignored": torch.stack(ignored).mean().item()}
+
+
+def brightness_units(brains):
+    """The lowest and the highest of the volumes' highest values."""
+    return {"lowest top": min(brains.tops), "highest top": max(brains.tops)}
+
+
+def likeness(slices):
+    """Correlation of a slice with the next one, and with the fourth."""
+    found = {}
+    for apart in (1, 4):
+        pairs = zip(slices.images, slices.images[apart:])
+        values = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs]
+        found[f"likeness {apart} apart"] = float(np.mean(values))
+    return found
+
+
+TRAPS = {
+    "dsb2018": touching, "hc18": class_shares, "pv_el_cells": class_shares,
+    "isbi_em": likeness, "camvid": unlabelled, "hippocampus": brightness_units,
+}  # fmt: skip
+
+
+# --- scores that fit the object ---------------------------------------------------
+
+
+def matches(found, numbers):
+    """Of nuclei: twice those found, and all that are marked in either (for F1).
+
+    One is found where a component overlaps it with an IoU above 0.5; there can be only
+    one. `found` is bool (H, W), `numbers` int (H, W), 0 between the nuclei.
+    """
+    components, n = ndimage.label(found)
+    true = numbers.max()
+    pairs = components.astype(int) * (true + 1) + numbers
+    both = np.bincount(pairs.ravel(), minlength=(n + 1) * (true + 1))
+    both = both.reshape(n + 1, true + 1)
+    either = both.sum(1, keepdims=True) + both.sum(0) - both
+    right = both[1:, 1:] / np.maximum(either[1:, 1:], 1) > 0.5
+    there = len(np.unique(numbers[numbers > 0]))
+    return [[2 * right.sum(), n + there]]
+
+
+def nuclei_scores(found, pictures):
+    """IoU, and F1 of nuclei."""
+    found, counts = list(found), []
+    for one, numbers in zip(found, pictures.labels):
+        counts.append(matches(one[0].numpy(), numbers.numpy().astype(int)))
+    return iou_scores(found, pictures) | pooled("f1", counts, pictures)
+
+
+def head_scores(found, pictures):
+    """IoU by examination, and the outline."""
+    found, outlines = list(found), []
+    for one, truth in zip(found, truths(pictures)):
+        outlines.append(metrics.boundary_f1(one[None], truth[None]))
+    row = iou_scores(found, pictures)
+    return row | dict(boundary_f1=float(np.mean(outlines)))
+
+
+def cell_scores(found, pictures):
+    """IoU of all defects by module; the share that was found of each kind."""
+    found, hits, there = list(found), np.zeros(5), np.zeros(5)
+    for one, (_, mask) in zip(found, pictures):
+        hits += np.bincount(mask[one], minlength=5)
+        there += np.bincount(mask.flatten(), minlength=5)
+    row = iou_scores(found, pictures)
+    for kind in (1, 2, 3):
+        name = real.FACTS["pv_el_cells"]["classes"][kind]
+        row[f"{name} found"] = hits[kind] / max(there[kind], 1)
+    return row
+
+
+def cl_dice(found, truth):
+    """Centre lines inside the other mask, both ways (Shit et al. 2021)."""
+    lines = skeletonize(found), skeletonize(truth)
+    precision = truth[lines[0]].mean() if lines[0].any() else 0
+    recall = found[lines[1]].mean() if lines[1].any() else 0
+    return 2 * precision * recall / max(precision + recall, 1e-9)
+
+
+def membrane_scores(found, pictures):
+    """IoU of the membranes, and how much of their lines is in one piece."""
+    found, lines = list(found), []
+    for one, truth in zip(found, truths(pictures)):
+        lines.append(cl_dice(one[0].numpy(), truth[0].numpy()))
+    row = iou_scores(found, pictures)
+    return row | dict(cl_dice=float(np.mean(lines)))
+
+
+def brain_scores(found, pictures):
+    """Dice of each subject, and IoU."""
+    found, counts = list(found), []
+    for one, truth in zip(found, truths(pictures)):
+        counts.append([[metrics.dice(one[None], truth[None]), 1]])
+    return pooled("dice", counts, pictures) | iou_scores(found, pictures)
+
+
+# --- several classes --------------------------------------------------------------
+
+STREETS = len(real.FACTS["camvid"]["classes"])
+CELLS = len(real.FACTS["pv_el_cells"]["classes"])
+
+
+def class_counts(found, labels, classes):
+    """The two numbers of the IoU of each class: a list of pairs."""
+    matrix = metrics.confusion(found, labels, classes)
+    both = matrix.diag()
+    either = matrix.sum(0) + matrix.sum(1) - both
+    return torch.stack([both, either], dim=1).tolist()
+
+
+def classes_of(run, pictures, classes):
+    """Counts of each class in each whole picture."""
+    counts = []
+    for image, labels in pictures:
+        found = real.answer(run.net, image).argmax(0, keepdim=True)
+        counts.append(class_counts(found, labels, classes))
+    return counts
+
+
+def most_frequent(run, test):
+    """The score of the class that each place of the street mostly has."""
+    streets = real.load("camvid")
+    often = torch.zeros(STREETS, *streets.train[0][1].shape[1:])
+    for _, labels in streets.train:
+        for k in range(STREETS):
+            often[k] += labels[0] == k
+    guess, counts = often.argmax(0, keepdim=True), []
+    for _, labels in streets.test:
+        counts.append(class_counts(guess, labels, STREETS))
+    return pooled("mean_iou", counts, streets.test) | unlabelled(test)
+
+
+@lru_cache(1)
+def seen_street():
+    """The frames that go on with a street of the training."""
+    return real.Pictures("camvid", real.divided("camvid", "leaky")["test"])
+
+
+def street_scores(run, test):
+    """Mean IoU and each class's, on an unseen street and on a seen one."""
+    counts = np.array(classes_of(run, test, STREETS), float)
+    row = pooled("mean_iou", counts, test)
+    for k, name in enumerate(real.FACTS["camvid"]["classes"]):
+        row[name] = float(groups.score(counts[:, [k]]))
+    counts = np.array(classes_of(run, seen_street(), STREETS), float)
+    return row | dict(seen_street=float(groups.score(counts)))
+
+
+def kinds_scores(run, test):
+    """Mean IoU of the three kinds of defects, by module; and each class's."""
+    counts = np.array(classes_of(run, test, CELLS), float)
+    row = pooled("mean_iou", counts[:, 1:4], test)
+    for k, name in enumerate(real.FACTS["pv_el_cells"]["classes"]):
+        row[name] = float(groups.score(counts[:, [k]]))
+    return row
