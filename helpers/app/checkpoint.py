@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.app.files import whole
+from helpers.app.files import differences, whole
 
 
 class Checkpoint:
@@ -53,11 +53,10 @@ class Checkpoint:
                 "file to begin again"
             ) from error
         settings = self.known(settings, net)
-        other = [k for k in settings | found if settings.get(k) != found.get(k)]
+        other = differences(found, settings)
         more = self.longer and found.get("steps", 0) < settings["steps"]
-        if other and not (more and other == ["steps"]):
-            pairs = [f"{k} {found.get(k)}, not {settings.get(k)}" for k in other]
-            told = "; ".join(pairs)
+        if other and not (more and list(other) == ["steps"]):
+            told = "; ".join(other.values())
             raise ValueError(
                 f"{self.path} belongs to another training ({told}): delete the file, "
                 "or name another one"

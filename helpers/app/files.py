@@ -32,3 +32,12 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}): train it again") from error
+
+
+def differences(held, asked):
+    """{key: words} of what two tables of settings do not agree in."""
+    found = {}
+    for key in asked | held:
+        if held.get(key) != asked.get(key):
+            found[key] = f"{key} {held.get(key)}, not {asked.get(key)}"
+    return found

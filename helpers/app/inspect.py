@@ -32,25 +32,32 @@ def inspect(args):
         new_page(args.out)
     how = sources.reading(args)
     volumes = sources.holds_volumes(args.images)
-    endings = nifti.ENDINGS if volumes else ENDINGS
-    pairs, odd = lenient(args.images, args.masks, endings)
-    looks = []
+    pairs, odd = lenient(args.images, args.masks, nifti.ENDINGS if volumes else ENDINGS)
+    good, refused = [], {}
     for image, mask in pairs:
-        looks += look_at(image, mask, how, args, volumes)
-    facts = [f"{many(len(pairs), 'pair')}, {many(len(looks), 'sample')}"]
-    facts += said(looks, how)
-    good = [look for look in looks if not look["refused"]]
-    odd += oddities(looks, good, how)
-    odd += halves(good, args, facts)
+        try:
+            good += looks_at(image, mask, how, args, volumes)
+        except ValueError as error:
+            refused[image] = one_line(error)
+    facts = [f"{many(len(pairs), 'pair')}, {many(len(good), 'sample')} to train with"]
+    odd += list(refused.values())[:SHOWN]
+    if len(refused) > SHOWN:
+        odd.append(f"{len(refused)} pairs are refused in all, for the like")
+    if good:
+        counts = class_counts(good, how.count)
+        facts += said(good, counts, how)
+        odd += oddities(good, counts, how)
+    if len(good) > 1:
+        odd += divided(good, args, facts)
     for line in facts:
         say(line)
     for line in odd:
         say(f"odd: {one_line(line)}")
-    proposal = proposed(pairs) if len(good) < len(looks) and not volumes else []
-    for line in proposal:
-        say(line)
+    if refused and not volumes:
+        for line in proposed(pairs):
+            say(line)
     if args.out is not None:
-        write_sheet(args, how, facts, odd, looks)
+        write_sheet(args, how, facts, odd, good, refused)
     return 1 if odd else 0
 
 
@@ -68,7 +75,10 @@ def lenient(images, labels, endings):
     pictures, marks = files(images, endings), files(labels, endings)
     pairs, odd, used = [], [], set()
     for stem, path in pictures.items():
-        owned = [marks[s] for s in (stem, f"{stem}_mask") if s in marks]
+        owned = []
+        for name in (stem, f"{stem}_mask"):
+            if name in marks:
+                owned.append(marks[name])
         used.update(owned)
         if owned:
             pairs.append((path, owned[0]))
@@ -76,7 +86,7 @@ def lenient(images, labels, endings):
             odd.append(f"{path} has no mask")
         if len(owned) > 1:
             odd.append(f"{path} has two masks: {some(owned)}")
-    lost = [path for path in marks.values() if path not in used]
+    lost = sorted(set(marks.values()) - used)
     if lost:
         odd.append(f"{many(len(lost), 'mask')} without image: {some(lost)}")
     skipped = left_out(images, endings) + left_out(labels, endings)
@@ -85,66 +95,39 @@ def lenient(images, labels, endings):
     return pairs, odd
 
 
-def look_at(image, mask, how, args, volumes):
-    """What is known of each sample in two files: a list of dicts."""
+def looks_at(image, mask, how, args, volumes):
+    """What is known of each sample in two files: a list of dicts; or ValueError."""
     look = dict(name=sources.name_of(image, ENDINGS + nifti.ENDINGS), image=image)
-    look |= dict(mask=mask, page=None, refused="", picture=None, labels=None)
-    try:
-        if volumes:
-            nifti.same_place(image, mask)
-            read = nifti.read_volume(image), nifti.read_labels(mask, how.how)
-            kind = nifti.load(image).get_data_dtype().name
-            return [look | described(*read, kind)]
-        pages = same_header(image, mask, args.stacks)
-        found = []
-        for page in range(pages):
-            page = page if pages > 1 else None
-            values = decode(image, page).values
-            kind = f"{values.dtype.name} {values.min():.4g} to {values.max():.4g}"
-            read = read_image(image, page, args.span), how.how.read(mask, page)
-            found.append(look | dict(page=page) | described(*read, kind))
-        return found
-    except ValueError as error:
-        return [look | dict(refused=str(error))]
+    look |= dict(mask=mask, page=None)
+    if volumes:
+        nifti.same_place(image, mask)
+        kind = nifti.load(image).get_data_dtype().name
+        return [look | described(*both(look, how, args), kind)]
+    pages, found = same_header(image, mask, args.stacks), []
+    for page in range(pages):
+        own = look | dict(page=page if pages > 1 else None)
+        kind = decode(image, own["page"]).values.dtype.name
+        found.append(own | described(*both(own, how, args), kind))
+    return found
+
+
+def both(look, how, args):
+    """Image and mask of a sample, as training reads them."""
+    if look["image"].name.lower().endswith(nifti.ENDINGS):
+        image = nifti.read_volume(look["image"])
+        return image, nifti.read_labels(look["mask"], how.how)
+    image = read_image(look["image"], look["page"], args.span)
+    return image, how.how.read(look["mask"], look["page"])
 
 
 def described(image, labels, kind):
-    """Facts of a sample that was read: sizes, counts, a thumbnail."""
+    """Facts of a sample that was read: its size, its counts, a thumbnail."""
     counted = labels[labels != IGNORE].long().flatten()
-    flat = bool(image.min() == image.max())
-    small = sheet.view(image, THUMBNAIL)
     return dict(
-        size=tuple(image.shape[1:]), kind=kind, flat=flat, thumbnail=vector(image),
-        counts=torch.bincount(counted, minlength=2).tolist(), small=small,
-        picture=image if image.ndim == 4 else None,
+        size=" x ".join(map(str, image.shape[1:])), kind=kind,
+        flat=bool(image.min() == image.max()), thumbnail=vector(image),
+        counts=torch.bincount(counted, minlength=2).tolist(),
     )  # fmt: skip
-
-
-# --- what is said -----------------------------------------------------------------
-
-
-def said(looks, how):
-    """Sizes, kinds of values, and classes with their shares: lines."""
-    good = [look for look in looks if not look["refused"]]
-    if not good:
-        return ["no sample can be read as asked"]
-    sizes = Counter(look["size"] for look in good)
-    lines = []
-    shown = []
-    for size, count in sizes.most_common(3):
-        shown.append(f"{' x '.join(map(str, size))} ({count})")
-    more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-    lines.append(f"sizes, height first: {', '.join(shown)}{more}")
-    kinds = Counter(look["kind"].split()[0] for look in good)
-    lines.append("values: " + ", ".join(f"{k} ({n})" for k, n in kinds.items()))
-    counts = class_counts(good, how.count)
-    shares = counts.sum(0) / max(1, counts.sum())
-    for number, name in enumerate(how.names):
-        inside = int((counts[:, number] > 0).sum())
-        lines.append(
-            f"{name}: {shares[number]:.2%} of the pixels, in {inside} of {len(good)}"
-        )
-    return lines
 
 
 def class_counts(looks, count):
@@ -155,43 +138,61 @@ def class_counts(looks, count):
     return counts
 
 
-def oddities(looks, good, how):
-    """What would be refused, or read and yet be wrong: lines."""
-    odd = [look["refused"] for look in looks if look["refused"]]
-    if len(odd) > SHOWN:
-        odd[SHOWN:] = [f"refused are {len(odd)} samples in all, for the like"]
-    flat = [look["name"] for look in good if look["flat"]]
+# --- what is said -----------------------------------------------------------------
+
+
+def said(good, counts, how):
+    """Sizes, kinds of values, and classes with their shares: lines."""
+    lines = [f"sizes, height first: {tally(good, 'size')}"]
+    lines.append(f"values: {tally(good, 'kind')}")
+    shares = counts.sum(0) / max(1, counts.sum())
+    for number, name in enumerate(how.names):
+        inside = int((counts[:, number] > 0).sum())
+        share = f"{shares[number]:.2%} of the pixels"
+        lines.append(f"{name}: {share}, in {inside} of {len(good)}")
+    return lines
+
+
+def tally(looks, key, most=3):
+    """The commonest values of a key, and how often they are there."""
+    found = Counter(look[key] for look in looks)
+    shown = ", ".join(f"{value} ({n})" for value, n in found.most_common(most))
+    return shown + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def oddities(good, counts, how):
+    """What would be read without a word, and yet be wrong: lines."""
+    odd, flat, swapped = [], [], []
+    share = counts[:, 1] / np.maximum(counts.sum(1), 1)
+    usual = np.median(share)
+    for look, own in zip(good, share):
+        if look["flat"]:
+            flat.append(look["name"])
+        if how.count == 1 and own > MOSTLY and usual < SELDOM:
+            swapped.append(f"{look['name']} ({own:.0%})")
     if flat:
         odd.append(f"of one colour all over: {some(flat)}")
-    if not good:
-        return odd
-    counts = class_counts(good, how.count)
+    if swapped:
+        what = f"nearly all is object where the median is {usual:.0%}, is it inverted"
+        odd.append(f"{what}? {some(swapped)}")
     for number, name in enumerate(how.names):
         if not counts[:, number].any():
             odd.append(f"{name} is in no mask")
-    if how.count == 1:
-        share = counts[:, 1] / np.maximum(counts.sum(1), 1)
-        swapped = []
-        for look, own in zip(good, share):
-            if own > MOSTLY and np.median(share) < SELDOM:
-                swapped.append(f"{look['name']} ({own:.0%})")
-        if swapped:
-            what = f"where the median is {np.median(share):.0%}, is it inverted"
-            odd.append(f"nearly all is object {what}? {some(swapped)}")
     return odd
 
 
-def halves(good, args, facts):
+def divided(good, args, facts):
     """How the samples would be divided, and which are on both sides: odd lines."""
-    names, paths = [look["name"] for look in good], [look["image"] for look in good]
-    if len(good) < 2:
-        return []
+    names, files = [], []
+    for look in good:
+        page = "" if look["page"] is None else f"_page{look['page'] + 1}"
+        names.append(look["name"] + page)
+        files.append(look["image"])
     try:
-        groups = sources.grouped(names, paths, args.group)
-        split = sources.divided(groups, args.validation, args.split_seed)
+        groups = sources.grouped(names, files, args.group)
+        train, validation = sources.divided(groups, args.validation, args.split_seed)
     except ValueError as error:
         return [str(error)]
-    train, validation = split
     facts.append(
         f"split: {len(train)} to train on, {len(validation)} to validate "
         f"({len(set(groups))} objects, --split-seed {args.split_seed})"
@@ -218,13 +219,13 @@ def vector(image):
 
 def alike(looks, train, validation):
     """[(i, j)]: pictures of both parts whose thumbnails agree, most alike first."""
-    a = torch.stack([looks[i]["thumbnail"] for i in train])
-    b = torch.stack([looks[j]["thumbnail"] for j in validation])
-    agreement = a @ b.T
+    vectors = torch.stack([look["thumbnail"] for look in looks])
+    agreement = vectors[train] @ vectors[validation].T
     found = []
     for i, j in (agreement >= ALIKE).nonzero().tolist():
         found.append((-agreement[i, j].item(), train[i], validation[j]))
-    return [(i, j) for _, i, j in sorted(found)]
+    found.sort()
+    return [(i, j) for _, i, j in found]
 
 
 # --- what the masks hold ----------------------------------------------------------
@@ -238,7 +239,7 @@ def proposed(pairs, most=30):
             total.update(masks.counted(mask))
         except ValueError:
             continue
-    kinds = {type(value) for value in total}
+    kinds = set(map(type, total))
     if not total or len(kinds) > 1 or len(total) > most:
         return []
     lines = ["the masks hold these values; name and check them, then use --colours:"]
@@ -251,38 +252,27 @@ def proposed(pairs, most=30):
 # --- the contact sheet ------------------------------------------------------------
 
 
-def write_sheet(args, how, facts, odd, looks):
-    """Cards of pictures with their masks laid over them, the refused ones first."""
+def write_sheet(args, how, facts, odd, good, refused):
+    """What was said, and cards of pictures with their masks laid over them."""
     parts = [sheet.items(facts)]
     if odd:
-        told = [one_line(line) for line in odd]
-        parts += [sheet.heading("What is odd"), sheet.items(told, "odd")]
+        parts += [sheet.heading("What is odd"), sheet.items(odd, "odd")]
     else:
         parts.append(sheet.paragraph("Nothing odd was found."))
-    names = ["object"] if how.count == 1 else how.names
-    colours = [sheet.FOUND] if how.count == 1 else how.colours
-    parts += [sheet.heading("Pictures with their masks"), sheet.legend(names, colours)]
-    shown = sorted(looks, key=lambda look: not look["refused"])[:CARDS]
-    cards = [card(look, how, args.span) for look in shown]
+    parts.append(sheet.heading("Pictures with their masks"))
+    parts.append(sheet.legend(how.names, how.colours))
+    cards = []
+    for path, text in list(refused.items())[:CARDS]:
+        cards.append(sheet.paragraph(f"{path.name}: {text}", "odd"))
+    for look in good[: CARDS - len(cards)]:
+        image, labels = both(look, how, args)
+        marked = sheet.marked(image, labels, how.colours, 160)
+        name = look["name"]
+        caption = f"{name}, {look['size']}"
+        cards.append(sheet.picture(marked, f"{name} with its mask", caption))
     parts.append(f'<div class="cards">{"".join(cards)}</div>')
-    if len(looks) > CARDS:
-        more = f"{len(looks) - CARDS} more are not shown."
-        parts.append(sheet.paragraph(more, "soft"))
+    more = len(good) + len(refused) - len(cards)
+    if more:
+        parts.append(sheet.paragraph(f"{more} more are not shown.", "soft"))
     sheet.write_page(args.out, f"Contact sheet of {Path(args.images).name}", parts)
     say(f"contact sheet: {args.out}")
-
-
-def card(look, how, span):
-    """One picture; of what is refused, the reason."""
-    if look["refused"]:
-        return sheet.paragraph(f"{look['name']}: {one_line(look['refused'])}", "odd")
-    if look["picture"] is not None:
-        image = look["picture"]
-        labels = nifti.read_labels(look["mask"], how.how)
-    else:
-        image = read_image(look["image"], look["page"], span)
-        labels = how.how.read(look["mask"], look["page"])
-    marked = sheet.marked(image, labels, how.colours, 160)
-    size = " x ".join(map(str, look["size"]))
-    caption = f"{look['name']}, {size}"
-    return sheet.picture(marked, f"{look['name']} with its mask", caption)

@@ -74,10 +74,12 @@ def networks(module):
 def parameters(make):
     """The arguments of a class, or of a function and of the class that it hands on."""
     found = dict(inspect.signature(make).parameters)
-    hands_on = [a for a in found.values() if a.kind is a.VAR_KEYWORD]
-    if not inspect.isclass(make) and hands_on:
-        found |= inspect.signature(type(make())).parameters
-    return [name for name, a in found.items() if a.kind is not a.VAR_KEYWORD]
+    hands_on = list(found.values())[-1:]
+    if hands_on and hands_on[0].kind is inspect.Parameter.VAR_KEYWORD:
+        found.pop(hands_on[0].name)
+        if not inspect.isclass(make):
+            found |= inspect.signature(type(make())).parameters
+    return list(found)
 
 
 def needs_share(make):

@@ -16,8 +16,8 @@ from helpers.metrics import IGNORE
 
 WORST = 10
 CHOSEN = (
-    "Weights and threshold were chosen on these pictures: pictures that had no part in "
-    "it will score a little lower."
+    "The weights (and the threshold) were chosen on these pictures: pictures that had "
+    "no part in it will score a little lower."
 )
 HELD_OUT = "These pictures had no part in the training."
 
@@ -124,10 +124,10 @@ def progress(training):
     rows = training.history["history"]
     steps = [row["step"] for row in rows]
     drawing, axes = figure()
-    axes.plot(steps, [row["loss"] for row in rows], color="#667", label="training loss")
+    losses, scores = [row["loss"] for row in rows], [row["score"] for row in rows]
+    axes.plot(steps, losses, color="#667", label="training loss")
     axes.set(xlabel="step", ylabel="loss")
     right = axes.twinx()
-    scores = [row["score"] for row in rows]
     right.plot(steps, scores, color="#b3541e", marker="o", label=training.kind)
     right.set(ylim=(0, 1), ylabel=f"validation {training.kind}")
     drawing.legend(loc="outside upper center", ncols=2)
@@ -151,12 +151,9 @@ def scored(title, note, training, scores, samples):
     summary = f"<summary>Each of the {len(rows)} pictures</summary>"
     parts.append(f"<details>{summary}{every}</details>")
     parts.append(sheet.heading(f"{title}: the worst"))
-    names = ["object"] if training.how.count == 1 else training.how.names
-    colours = [sheet.FOUND] if training.how.count == 1 else training.how.colours
-    parts.append(sheet.legend(names, colours))
-    order = {row["name"]: k for k, row in enumerate(scores["pictures"])}
+    parts.append(sheet.legend(training.how.names, training.how.colours))
     for row in rows[:WORST]:
-        image, mask = samples[order[row["name"]]]
+        image, mask = samples[scores["pictures"].index(row)]
         parts.append(three(training, row, image, mask))
     return parts
 
@@ -167,22 +164,26 @@ def worst_first(row):
 
 def score_table(training, scores):
     """The pooled score and that of each class, with their intervals."""
-    n = len({row["object"] for row in scores["pictures"]})
+    objects, outlines = set(), []
+    for row in scores["pictures"]:
+        objects.add(row["object"])
+        value = row.get("boundary_f1")
+        if value is not None and not np.isnan(value):
+            outlines.append(value)
     rows = [[training.kind, number(scores["iou"]), between(scores["interval"], "")]]
     if training.how.count > 1:
         for name, one in zip(training.how.names, scores["classes"]):
             rows.append([name, number(one["iou"]), between(one["interval"], "")])
-    outlines = []
-    for row in scores["pictures"]:
-        value = row.get("boundary_f1")
-        if value is not None and not np.isnan(value):
-            outlines.append(value)
     if outlines:
         rows.append(["boundary F1, mean of pictures", number(np.mean(outlines)), ""])
     if training.how.count == 1:
         rows.append(["threshold", f"{scores['threshold']:.2f}", ""])
     unit = "objects" if training.args.group else "pictures"
-    header = ["pooled over all pixels", "score", f"95 % interval ({n} {unit})"]
+    header = [
+        "pooled over all pixels",
+        "score",
+        f"95 % interval ({len(objects)} {unit})",
+    ]
     return sheet.table(rows, header)
 
 
@@ -233,14 +234,12 @@ def three(training, row, image, mask):
 
 def data_checks(facts):
     """What the pictures are, how they were divided, and what stood out."""
-    sizes = {tuple(size) for size in facts["sizes"]}
-    groups = {part: set() for part in ("train", "validation")}
-    for part, found in groups.items():
-        found.update(facts["groups"][i] for i in facts[part])
+    sizes, groups = set(map(tuple, facts["sizes"])), np.array(facts["groups"])
+    train, validation = set(groups[facts["train"]]), set(groups[facts["validation"]])
     lines = [
-        f"{len(facts['train'])} pictures to train on ({len(groups['train'])} objects), "
-        f"{len(facts['validation'])} to validate ({len(groups['validation'])}); "
-        f"{len(groups['train'] & groups['validation'])} objects are in both.",
+        f"{len(facts['train'])} pictures to train on ({len(train)} objects), "
+        f"{len(facts['validation'])} to validate ({len(validation)}); "
+        f"{len(train & validation)} objects are in both.",
         f"{len(sizes)} sizes, from {told_size(min(sizes))} to {told_size(max(sizes))}"
         f"{', after resizing' if facts['resized'] else ''}.",
         f"not read: {', '.join(facts['skipped']) or 'nothing was left out'}.",
@@ -265,7 +264,7 @@ def settings(training):
     rows.append(["tile, margin", f"{about['tiling']}, exact: {about['exact']}"])
     rows.append(["processes", training.history["processes"]])
     rows.append(["device", training.history["device"]])
-    versions = [[name, text] for name, text in about["versions"].items()]
+    versions = about["versions"].items()
     return [
         sheet.heading("Settings"), sheet.table(rows, ["setting", "value"]),
         sheet.heading("Versions"), sheet.table(versions, ["package", "version"]),

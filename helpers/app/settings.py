@@ -6,6 +6,8 @@ import math
 import tomllib
 from pathlib import Path
 
+from helpers.app.files import differences
+
 CROP, CROP_3D, DRAWN_SIDE = "128", "32", "64"
 LEAST = dict(pictures=1, split_seed=0, steps=5, batch=1, seed=0, every=1)
 LEAST |= dict(classes=1, folds=2, patience=1, cut=1)
@@ -28,7 +30,7 @@ def settle(args):
         raise ValueError("--images goes with --masks, and --mvtec with --category")
     given = [name for name in ("images", "mvtec", "drawn") if getattr(args, name)]
     if len(given) != 1:
-        there = " and ".join(f"--{name}" for name in given) or "none"
+        there = "--" + " and --".join(given) if given else "none"
         raise ValueError(f"take one of --images, --mvtec and --drawn; here {there}")
     if args.folds and (args.drawn or args.mvtec):
         raise ValueError("--folds goes with --images: other pictures have a split")
@@ -146,11 +148,8 @@ def finished(folder, settings, resume):
     except ValueError as error:
         way_out = f"delete {folder}, or name a new --out"
         raise ValueError(f"{file} is damaged: {way_out}") from error
-    other = []
-    for key in settings | held:
-        if settings.get(key) != held.get(key):
-            other.append(key)
-    longer = other == ["steps"] and held["steps"] < settings["steps"]
+    other = differences(held, settings)
+    longer = list(other) == ["steps"] and held["steps"] < settings["steps"]
     if longer and resume:
         if not (folder / "checkpoint.pt").exists():
             raise ValueError(
@@ -159,7 +158,7 @@ def finished(folder, settings, resume):
             )
         return False
     if other:
-        found = "; ".join(f"{k} {held.get(k)}, not {settings.get(k)}" for k in other)
+        found = "; ".join(other.values())
         way_out = "name a new --out, or ask for the same"
         if longer:
             way_out += ", or go on with --resume"

@@ -62,9 +62,11 @@ def picture(values, alt, caption=""):
 
 
 def legend(names, colours):
-    """The classes and their colours."""
+    """The classes that are painted, and their colours: all but the first."""
+    if len(names) == 2:
+        colours = [None, FOUND]
     parts = []
-    for name, colour in zip(names, colours):
+    for name, colour in list(zip(names, colours))[1:]:
         key = f'<span class="key" style="background: rgb{tuple(colour)}"></span>'
         parts.append(f"<li>{key}{html.escape(name)}</li>")
     return f"<ul>{''.join(parts)}</ul>"

@@ -119,12 +119,13 @@ def keys_of(path, name, value):
 
 
 def shades(names):
-    """A colour for each class: black, then those of Matplotlib's tab20, from far on."""
+    """A colour for each class: black, then Matplotlib's tab20, strong ones first."""
     from matplotlib import colormaps
 
     colours = [(0, 0, 0)]
     for k in range(len(names) - 1):
-        red, green, blue = colormaps["tab20"](k % 20, bytes=True)[:3]
+        number = 2 * k % 20 + k // 10 % 2
+        red, green, blue = colormaps["tab20"](number, bytes=True)[:3]
         colours.append((int(red), int(green), int(blue)))
     return colours
 

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Subset
@@ -101,7 +102,7 @@ def one(args, how, out, fold=None):
     models.save_model(
         model, run.net, args.network, arguments, threshold=threshold, **configuration
     )
-    say(f"{model}: validation {told(scores, how.count)}")
+    say(f"{model}: validation {told(scores, how.count, args.group)}")
 
 
 def loss_for(name, count):
@@ -139,15 +140,15 @@ def surveyed(samples, source, how):
         if part == "train" and len(absent) >= len(how.names) - 1:
             ignored = f", and {IGNORE}, which is ignored" if how.count > 1 else ""
             raise ValueError(
-                f"nothing can be learnt: the train masks hold one class alone{ignored}. "
-                "Look at them with inspect, and say how they are to be read"
+                f"nothing can be learnt: the train masks hold one class alone{ignored}"
+                ". Look at them with inspect, and say how they are to be read"
             )
         if absent:
             said = ", ".join(absent)
             say(f"note: nowhere in the {part} masks: {said}", sys.stderr)
     small = 0
     for size in sizes:
-        small += any(have < want for have, want in zip(size, source.size))
+        small += bool((np.array(size) < source.size).any())
     if source.cropped and small:
         more = many(small, "picture")
         say(f"note: {more} smaller than the crop, continued to it", sys.stderr)
@@ -155,9 +156,9 @@ def surveyed(samples, source, how):
     resized = not source.cropped and file_sizes(source) != {source.size}
     return dict(
         sum=total, sizes=sizes, shares=shares.tolist(), resized=resized,
-        names=source.names, groups=[str(group) for group in source.groups],
+        names=source.names, groups=source.groups,
         train=source.train, validation=source.validation,
-        skipped=[str(path) for path in source.skipped], classes=how.names,
+        skipped=list(map(str, source.skipped)), classes=how.names,
     )  # fmt: skip
 
 
@@ -273,13 +274,14 @@ def about(args, net, source, facts, engine):
     )
 
 
-def told(scores, count):
+def told(scores, count, group):
     """The score of a model in words, with its interval."""
     name = "IoU" if count == 1 else "mean IoU"
     text = f"{name} {scores['iou']:.3f}"
     if scores["interval"]:
         low, high = scores["interval"]
-        text += f" (95 % interval over the pictures {low:.3f} to {high:.3f})"
+        over = "objects" if group else "pictures"
+        text += f" (95 % interval over the {over} {low:.3f} to {high:.3f})"
     if count == 1:
         text += f" at threshold {scores['threshold']:.2f}"
     return text
@@ -293,5 +295,5 @@ def together(args):
         folds.append(read_json(file)["iou"])
     mean = sum(folds) / len(folds)
     write_json(Path(args.out) / "folds.json", dict(iou=folds, mean=mean))
-    each = ", ".join(f"{iou:.3f}" for iou in folds)
+    each = ", ".join(map("{:.3f}".format, folds))
     say(f"{args.out}: IoU of the folds {each}; mean {mean:.3f}")

@@ -56,7 +56,10 @@ def read(path):
         names = ", ".join(map(str, list(content)[:5])) if table else "no table"
         raise ValueError(f"{path} holds no table of tensors, but {names}")
     while all(key.startswith("module.") for key in content):
-        content = {key.removeprefix("module."): v for key, v in content.items()}
+        shorter = {}
+        for key, value in content.items():
+            shorter[key.removeprefix("module.")] = value
+        content = shorter
     return dict(content)
 
 

@@ -41,7 +41,7 @@ def refused(capsys, line, status=2):
     """The one line that an order is refused with."""
     capsys.readouterr()
     assert run(line) == status
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.startswith("error: ") and err.count("\n") == 1, err
     return err
 

@@ -31,8 +31,8 @@ VARIANTS = {
     "batch norm, BCE": dict(norm=True),
 }
 LINE = (
-    "train --network 02_unet.small_unet --set norm=False --set widths=4,8,16 --drawn surfaces"
-    " --pictures 24 --size 32 --steps 6 --every 1 --batch 8 --out"
+    "train --network 02_unet.small_unet --set norm=False --set widths=4,8,16"
+    " --drawn surfaces --pictures 24 --size 32 --steps 6 --every 1 --batch 8 --out"
 )
 
 
