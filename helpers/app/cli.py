@@ -201,7 +201,9 @@ def train(
 
 @app.command()
 def predict(
-    model: Annotated[Path, option("model.pt of a training", metavar="FILE")],
+    model: Annotated[
+        Path, option("model.pt of a training (or u2net.pth)", metavar="FILE")
+    ],
     image: Annotated[
         Path, option("a picture, a NIfTI volume, or a folder", metavar="PATH")
     ],

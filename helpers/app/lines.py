@@ -21,6 +21,8 @@ OPTIONS = {
     "Instances()": "--instances",
     "as in span=(0, 4095)": "as in --span 0 4095",
     "stacks=True": "--stacks",
+    "set PIL.Image.MAX_IMAGE_PIXELS = None": "set PIL.Image.MAX_IMAGE_PIXELS = None in "
+    "Python and call helpers.app.cli.main(['predict', ...])",
     "are read by nifti.Volumes": "go with NIfTI labels in the folder of --masks",
 }
 
@@ -60,7 +62,8 @@ def laid_out(text):
 
 def one_line(message):
     """A message in one line, with the words of the command line."""
-    text = " ".join(str(message).split())
+    text = "; ".join(str(message).strip().splitlines())
+    text = " ".join(text.split())
     for name, option in OPTIONS.items():
         text = text.replace(name, option)
     return text

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from helpers import nifti
-from helpers.app import models
+from helpers import chapters, nifti
+from helpers.app import models, weights
 from helpers.app.files import whole
 from helpers.app.lines import many, say
 from helpers.app.segment import segment
@@ -21,7 +21,7 @@ from helpers.pictures import ENDINGS, page_count, read_image
 
 def predict(model, image, out):
     """Segment a file, or all files of a folder into a new folder."""
-    net, about = models.load_model(model)
+    net, about = opened(model)
     endings = nifti.ENDINGS if about.get("volumes") else ENDINGS
     if not image.is_dir():
         new_file(out, about)
@@ -49,6 +49,20 @@ def predict(model, image, out):
         raise ValueError(f"{n} of {all_of} refused, the others done: {refused[0]}")
 
 
+def opened(path):
+    """The network in a model.pt, and what it knows; or the authors' U2-Net.
+
+    Their weights find what stands out: prepared as chapter 06 does, above one half.
+    """
+    try:
+        return models.load_model(path)
+    except ValueError as problem:
+        net = weights.official(path)
+        if net is None:
+            raise problem
+        return net, dict(classes=1, threshold=0.5, saliency=True)
+
+
 def one(net, about, image, out, page=None):
     """Segment one file (or a page of it) and write the answer: what there is to say."""
     if about.get("volumes"):
@@ -62,7 +76,11 @@ def one(net, about, image, out, page=None):
             part.unlink(missing_ok=True)
         return told(found, about, image)
     picture = read_image(image, page, about.get("span"))
-    found = segment(net, picture, about)
+    if about.get("saliency"):
+        seen = chapters.load("06_u2net").saliency(net, picture)
+        found = seen > about["threshold"]
+    else:
+        found = segment(net, picture, about)
     with whole(out) as part:
         drawn(found, about).save(part, "PNG")
     return told(found, about)

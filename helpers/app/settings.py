@@ -6,7 +6,7 @@ import math
 import tomllib
 from pathlib import Path
 
-from helpers.app.files import differences
+from helpers.app.files import differences, read_json
 
 CROP, CROP_3D, DRAWN_SIDE = "128", "32", "64"
 LEAST = dict(pictures=1, split_seed=0, steps=5, batch=1, seed=0, every=1)
@@ -163,4 +163,8 @@ def finished(folder, settings, resume):
         if longer:
             way_out += ", or go on with --resume"
         raise ValueError(f"{folder} holds another training ({found}): {way_out}")
-    return (folder / "model.pt").exists()
+    history = folder / "history.json"
+    if not (folder / "model.pt").exists() or not history.exists():
+        return False
+    # A training that goes on to more steps still has the model of before.
+    return read_json(history)["settings"] == settings

@@ -5,7 +5,6 @@ go on from, history.json, scores.json and, at the end, model.pt.
 """
 
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from helpers.pictures import header_size
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
 LOSSES["cross_entropy"] = training.cross_entropy
+MANY = 100  # files whose reading takes a while
 
 
 class Enough(Exception):
@@ -122,10 +122,9 @@ def surveyed(samples, source, how):
 
     Raises ValueError for a file that cannot be read, and where nothing is labelled.
     """
-    start = time.perf_counter()
+    if len(samples) > MANY:
+        say(f"reading {len(samples)} files, once")
     counts, sizes, total = survey(samples, how.count)
-    if time.perf_counter() - start > 5:
-        say(f"{many(len(sizes), 'picture')} read, {time.perf_counter() - start:.0f} s")
     parts = dict(train=source.train, validation=source.validation)
     for part, indices in parts.items():
         labelled = counts[indices].sum(0)
@@ -150,7 +149,7 @@ def surveyed(samples, source, how):
     for size in sizes:
         small += bool((np.array(size) < source.size).any())
     if source.cropped and small:
-        more = many(small, "picture")
+        more = many(small, "picture" if len(source.size) == 2 else "volume")
         say(f"note: {more} smaller than the crop, continued to it", sys.stderr)
     shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     resized = not source.cropped and file_sizes(source) != {source.size}

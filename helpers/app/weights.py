@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from helpers import chapters
+
 WRAPPED = ("weights", "state_dict", "model_state_dict", "model", "net")
 COUNTER = "num_batches_tracked"
 
@@ -30,6 +32,20 @@ def begin_with(net, path):
         if key not in state:  # a counter, which PyTorch before 0.4.1 had not
             state[key] = torch.zeros_like(value)
     net.load_state_dict(state)
+
+
+def official(path):
+    """The authors' U2-Net, small or full, with the weights in a file; or None."""
+    try:
+        state = read(path)
+    except ValueError:
+        return None
+    for name in ("U2NetSmall", "U2Net"):
+        net = getattr(chapters.load("06_u2net"), name)()
+        if misfit(net.state_dict(), state) is None:
+            begin_with(net, path)
+            return net.eval()
+    return None
 
 
 def read(path):

@@ -26,7 +26,9 @@ def test_what_is_fine_is_told_and_nothing_is_odd(capsys):
     assert run(f"{LINE} --out sheet.html") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
-        "8 pairs, 8 samples to train with", "sizes, height first: 40 x 48 (8)", "values: uint8 (8)",
+        "8 pairs, 8 samples to train with",
+        "sizes, height first: 40 x 48 (8)",
+        "values: uint8 (8)",
     ]  # fmt: skip
     share = 16 * 16 / (40 * 48)
     assert lines[4] == f"object: {share:.2%} of the pixels, in 8 of 8"

@@ -9,7 +9,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from helpers import masks
+from helpers import chapters, folders, masks
 from helpers.app import models
 from tests.helpers.lines import (
     AFFINE,
@@ -149,6 +149,23 @@ def test_classes_are_a_palette_of_class_numbers_that_reads_back(capsys):
     labels = masks.Classes(3).read("m.png")
     assert np.array_equal(labels[0], np.asarray(image))
     assert "m.png: class 0 " in capsys.readouterr().out
+
+
+def test_the_authors_weights_find_what_stands_out(capsys):
+    """Prepared as chapter 06 prepares a picture for them, in any wrapping."""
+    chapter = chapters.load("06_u2net")
+    torch.manual_seed(0)
+    net = chapter.U2NetSmall().eval()
+    state = {f"module.{key}": value for key, value in net.state_dict().items()}
+    torch.save(dict(state_dict=state), "u2netp.pth")
+    write_photos(1)
+    assert run(with_(LINE, model="u2netp.pth")) == 0
+    picture = folders.read_image("photos/0.png")
+    expected = chapter.saliency(net, picture)[0] > 0.5
+    assert np.array_equal(np.asarray(Image.open("m.png")) > 0, expected)
+    torch.save({"a": torch.zeros(1)}, "other.pth")
+    err = refused(capsys, with_(LINE, model="other.pth", out="n.png"))
+    assert "other.pth is damaged or is no model" in err
 
 
 # --- volumes ----------------------------------------------------------------------

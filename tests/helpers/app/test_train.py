@@ -390,6 +390,17 @@ def test_a_finished_training_goes_on_to_more_steps(capsys):
     assert "no checkpoint.pt to resume from" in err and "--weights run/model.pt" in err
 
 
+def test_going_on_may_be_interrupted_too(monkeypatch, capsys):
+    assert run(DRAWN) == 0
+    longer = f"{with_(DRAWN, steps='10')} --resume"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        assert run(longer) == 130
+    assert run(longer) == 0
+    assert "is done" not in capsys.readouterr().out
+    assert [row["step"] for row in history_of("run")] == [2, 4, 6, 8, 10]
+
+
 def test_it_ends_where_nothing_gets_better(capsys):
     line = with_(DRAWN, steps="40", lr="0.000001", patience="2")
     line = with_(line, every="1")
@@ -449,7 +460,6 @@ def test_a_process_that_was_spawned_as_on_windows():
 
 def test_two_processes_share_an_uneven_set(folder):
     write_photos(6)  # five to train on, batches of four
-    assert run(FILES) == 0
     line = with_(FILES, out="two", set="norm=False")
     here = [str(folder / word) if word in ("photos", "masks", "two") else word
             for word in line.split()]  # fmt: skip
@@ -459,6 +469,15 @@ def test_two_processes_share_an_uneven_set(folder):
     one, two = history_of("one"), history_of("two")
     for a, b in zip(one, two, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-6)
+
+
+def test_two_processes_stop_early_together(folder):
+    line = with_(DRAWN, steps="40", lr="0.000001", patience="1", every="1", out="")
+    place = str(folder / "early")
+    done = parallel.launch(2, "-m", "helpers.app", *line.split(), place)
+    assert done.returncode == 0, done.stderr
+    assert "no better validation since step" in done.stdout
+    assert len(history_of("early")) < 40
 
 
 def test_mvtec_ad(capsys):
