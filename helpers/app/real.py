@@ -50,7 +50,7 @@ def show():
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help=", ".join(real.FACTS))],
+    name: Annotated[str, typer.Argument(help=", ".join(real.FACTS), metavar="NAME")],
     source: Annotated[
         Path | None,
         typer.Option("--from", help="take it from this folder, not the internet"),

@@ -157,7 +157,7 @@ def refused(capsys, *words):
         ([], "Missing command"),
         (["fetch"], "Missing argument 'NAME'"),
         (["fetch", "pv"], "no set 'pv'; there are pv_el_cells, dsb2018"),
-        (["fetch", "hc18", "--form", "x"], "No such option '--form'"),
+        (["fetch", "hc18", "--form", "x"], "No such option: --form"),
         (["fetch", "hc18", "--from", "nowhere"], "nowhere is not a folder: check"),
     ],
 )
