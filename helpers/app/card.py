@@ -102,11 +102,9 @@ def use(facts, about):
         "",
         "`model.onnx` takes `image` and returns `logits`; its metadata say the same:",
         "",
-        "| | |",
-        "|---|---|",
     ]
     for key, value in facts.items():
-        lines.append(f"| {key} | {value} |")
+        lines.append(f"- {key}: {value}")
     lines += ["", "## Versions", ""]
     lines += [f"- {name} {version}" for name, version in about["versions"].items()]
     return [*lines, ""]
