@@ -144,7 +144,8 @@ def same_place(image, mask):
     """ValueError unless labels lie voxel on voxel on their image, in any axis order."""
     a, b = canonical(load(image)), canonical(load(mask))
     if a.shape != b.shape:
-        raise ValueError(f"{mask} is {b.shape} voxels, its image {image} {a.shape}")
+        what = f"{mask} is {b.shape} voxels, its image {image} {a.shape}"
+        raise ValueError(f"{what}: resample the labels to the image")
     if np.allclose(a.affine, b.affine, atol=SAME):
         return
     spacing, others = a.header.get_zooms()[:3], b.header.get_zooms()[:3]

@@ -1,7 +1,8 @@
-"""python -m helpers.app train ... and python -m helpers.app predict ..."""
+"""python -m helpers.app inspect | train | predict | report | export"""
 
 import sys
 
-from helpers.app.train import main
+from helpers.app.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from helpers import chapters, trace, training
-from helpers.app.checkpoint import whole
+from helpers.app.files import whole
+
+SHARE = 0.04  # first answer of a small network, where none is stated
 
 # --- by name ----------------------------------------------------------------------
 
@@ -29,6 +31,8 @@ def build(network, arguments):
         there = ", ".join(networks(module))
         raise ValueError(f"{chapter} has no network {name!r}, but {there}")
     make = getattr(module, name)
+    if needs_share(make):
+        arguments = dict(share=SHARE) | arguments
     try:
         return make(**arguments)
     except Exception as error:
@@ -37,6 +41,19 @@ def build(network, arguments):
             f"{network}({given}) cannot be made ({error}): it takes "
             f"{', '.join(parameters(make))}"
         ) from error
+
+
+def fitted(network, arguments, classes, channels):
+    """The arguments, and those that data ask for, where the network takes them.
+
+    `classes`: maps to answer, 1 for a mask of one object. `channels` of a picture.
+    """
+    chapter, _, name = network.rpartition(".")
+    wanted = dict(in_channels=channels, classes=classes)
+    make = getattr(chapters.load(chapter), name, None) if chapter else None
+    if not make or name not in networks(chapters.load(chapter)):
+        return arguments  # `build` says what is wrong
+    return {k: v for k, v in wanted.items() if k in parameters(make)} | arguments
 
 
 def networks(module):
@@ -55,28 +72,42 @@ def networks(module):
 
 
 def parameters(make):
-    """The arguments of a class, or of a function and of the class that it calls."""
+    """The arguments of a class, or of a function and of the class that it hands on."""
     found = dict(inspect.signature(make).parameters)
-    if not inspect.isclass(make):
-        found |= inspect.signature(type(make())).parameters
-    return [name for name, a in found.items() if a.kind is not a.VAR_KEYWORD]
+    hands_on = list(found.values())[-1:]
+    if hands_on and hands_on[0].kind is inspect.Parameter.VAR_KEYWORD:
+        found.pop(hands_on[0].name)
+        if not inspect.isclass(make):
+            found |= inspect.signature(type(make())).parameters
+    return list(found)
 
 
-def check(network, net, batch, size):
-    """Refuse a network that cannot be trained on a batch of pictures of this size."""
-    shape = batch, 3, *size
+def needs_share(make):
+    """Whether a small network has no first answer of its own, and wants one."""
+    share = inspect.signature(make).parameters.get("share")
+    return share is not None and share.default is share.empty
+
+
+def check(network, net, batch, size, channels, classes):
+    """Refuse a network that cannot be trained on a batch of such crops.
+
+    `size` (H, W), or (D, H, W) of a volume.
+    """
+    shape = batch, channels, *size
     what = f"a batch of {' x '.join(map(str, shape))}"
     twin, pictures = trace.on_meta(net, *shape)  # only shapes are computed
     try:
         with torch.device("meta"):
             answer = training.main_map(twin.train()(pictures))
     except Exception as error:
-        way_out = "change --size, --batch or --set (in_channels=3)"
+        way_out = f"change --crop (or --size), --batch or --set in_channels={channels}"
         raise ValueError(f"{network} refuses {what} ({error}): {way_out}") from error
-    if answer.ndim != 4 or answer.shape[1] != 1:
+    if answer.ndim != len(shape) or answer.shape[1] != classes:
+        maps = "one map" if classes == 1 else f"{classes} maps"
         raise ValueError(
-            f"{network} answers {tuple(answer.shape)} to {what}, and a mask has one "
-            "channel: --set classes=1"
+            f"{network} answers {tuple(answer.shape)} to {what}, and these masks need "
+            f"{maps}: --classes says how many classes masks have, --set classes="
+            f"{classes} how many maps a network has, where it can be told"
         )
     training.crop_to(pictures, answer)  # or refuse
 
@@ -85,17 +116,19 @@ def check(network, net, batch, size):
 
 
 def save_model(path, net, network, arguments, *, threshold, size, resized, tiling,
-               **facts):  # fmt: skip
+               classes=1, **facts):  # fmt: skip
     """Write a network and all that its use needs to one file, whole or not at all.
 
     `network` and `arguments`: what `build` takes. `threshold`: of the probability,
-    chosen on validation data. `size`: (height, width) of the pictures it was trained
-    on; `resized`: whether they were brought to it. `tiling`: what `segment.tiling` says
-    for that size. `facts`: other plain values worth keeping, such as the loss. Versions
-    of packages are added.
+    chosen on validation data; None with several `classes` (1: a mask of one object).
+    `size`: (height, width) or (D, H, W) of what it was trained on; `resized`: whether
+    pictures were brought to it. `tiling`: what `segment.tiling` says for that size.
+    `facts`: other plain values worth keeping, such as the loss, names of classes, or
+    the span of the pictures' values. Versions of packages are added.
     """
     facts |= dict(network=network, arguments=arguments, threshold=threshold)
-    facts |= dict(size=size, resized=resized, tiling=tiling, versions=versions())
+    facts |= dict(size=size, resized=resized, tiling=tiling, classes=classes)
+    facts |= dict(versions=versions())
     facts = json.loads(json.dumps(facts))  # `weights_only` reads no NumPy number back
     weights = {}
     for name, value in net.state_dict().items():
@@ -121,10 +154,10 @@ def load_model(path):
             f"{path} is damaged or is no model of this book: name another, or train "
             "it again"
         ) from error
-    if "tiling" not in configuration:
+    if "classes" not in configuration:
         raise ValueError(
-            f"{path} was written by the first edition of the book and does not say how "
-            "pictures are cut into tiles: train it again"
+            f"{path} was written by an earlier edition of the book and does not say "
+            "what its answer means: train it again"
         )
     net = build(network, arguments)
     try:
@@ -139,6 +172,6 @@ def load_model(path):
 def versions():
     """Versions of Python and of the packages that a result depends on."""
     found = dict(python=platform.python_version())
-    for package in ("torch", "numpy", "pillow", "accelerate"):
+    for package in ("torch", "numpy", "pillow", "nibabel", "accelerate"):
         found[package] = version(package)
     return found

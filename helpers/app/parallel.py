@@ -21,12 +21,15 @@ class Engine:
 
     `fit` calls `prepare` once, then the step that it returns, and after each validation
     `from_main`. `finish` gives the network back as it was. Accelerate's own settings
-    hold, such as the environment's ACCELERATE_MIXED_PRECISION=bf16.
+    hold, such as the environment's ACCELERATE_MIXED_PRECISION=bf16. `watch(history,
+    best)` is called in every process after each validation, and may end the training by
+    an error of its own.
     """
 
-    def __init__(self):
+    def __init__(self, watch=None):
         from accelerate import Accelerator
 
+        self.watch = watch
         # Without a GPU for each process, Accelerate (1.15) must be told to stay on the
         # processor. Else it silently makes of each process a training of its own.
         here = launched("LOCAL_WORLD_SIZE")
@@ -69,12 +72,13 @@ class Engine:
 
     def from_main(self, *values):
         """The main process's values, which all wait for, and its random numbers."""
-        if self.processes == 1:
-            return values
-        from accelerate.utils import broadcast_object_list
+        if self.processes > 1:
+            from accelerate.utils import broadcast_object_list
 
-        *values, random = broadcast_object_list([*values, torch.get_rng_state()])
-        torch.set_rng_state(random)  # validation draws some: augmentation would differ
+            *values, random = broadcast_object_list([*values, torch.get_rng_state()])
+            torch.set_rng_state(random)  # validation draws: augmentation would differ
+        if self.watch:
+            self.watch(*values)
         return values
 
     def finish(self):

@@ -12,69 +12,65 @@ set lay in place. Pictures then lie below downloads/real, which git ignores. A r
 is one line, with exit status 2, and leaves nothing half written in place.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from helpers import real
+from helpers.app import lines
+from helpers.app.lines import say
 from helpers.app.prepare import prepare
-from helpers.app.train import Parser, say
 
+app = typer.Typer(
+    help=lines.laid_out(__doc__), add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)  # fmt: skip
 AT_ONCE = 500  # files in one order to git: as much is asked for again at the most
 
 
 def main(argv=None):
     """Run the command line; return its exit status."""
-    try:
-        args = parser().parse_args(argv)
-        args.run(args)
-        return 0
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on", sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return lines.run(app, argv, "python -m helpers.app.real")
 
 
-def parser():
-    """All that the command line takes."""
-    about = dict(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    top = Parser(prog="python -m helpers.app.real", **about)
-    commands = top.add_subparsers(required=True, metavar="list | fetch")
-    sub = commands.add_parser("list", help="the sets, and which are in place")
-    sub.set_defaults(run=show)
-    sub = commands.add_parser("fetch", help="put a set in place")
-    sub.set_defaults(run=fetch)
-    sub.add_argument("name", help=", ".join(real.FACTS), metavar="NAME")
-    where = "take it from this folder instead of the internet"
-    sub.add_argument("--from", help=where, type=Path, dest="source", metavar="FOLDER")
-    return top
-
-
-def show(args):
-    """One line for each set."""
+@app.command("list")
+def show():
+    """The sets, and which are in place."""
     for name, facts in real.FACTS.items():
         size = f"{facts['pairs']} pairs, {facts['mib']} MiB"
         place = "in place" if real.ready(name) else f"{facts['fetched_mib']} to fetch"
         say(f"{name:12} {size:20} {place:13} {facts['title']}; {facts['licence']}")
 
 
-def fetch(args):
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help=", ".join(real.FACTS), metavar="NAME")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="take it from this folder, not the internet"),
+    ] = None,
+):
     """Put a set in place, unless it is."""
-    name, target = args.name, real.ROOT / args.name
-    facts = real.fact(name)
+    try:
+        put_in_place(name, source)
+    except KeyboardInterrupt:
+        raise lines.Stopped("stopped; the same command goes on") from None
+
+
+def put_in_place(name, source):
+    """Fetch or copy a set, say where from, and prepare it."""
+    facts, target = real.fact(name), real.ROOT / name
     if real.ready(name):
         say(f"{name} is in place: {target}")
         return
-    say(about(name, args.source))
-    source, made = args.source, True
+    say(about(name, source))
+    made = True
     if source:
         source, made = tree(name, source)
         room(facts["mib"])
@@ -96,17 +92,17 @@ def about(name, source):
     """What a reader should know before anything is fetched."""
     facts = real.FACTS[name]
     size = f"about {facts['fetched_mib']} MiB" if not source else f"here {source}"
-    lines = [
+    told = [
         f"{name}: {facts['title']}, {facts['pairs']} pairs, {facts['mib']} MiB",
         f"from: {facts['url']}, commit {facts['commit']}, {facts['folder']}; {size}",
         f"licence: {facts['licence']}. Pictures may be shown: {facts['shown']}",
         f"cite: {facts['citation']}",
     ]
     if "doi" in facts:
-        lines.append(f"data: https://doi.org/{facts['doi']}")
+        told.append(f"data: https://doi.org/{facts['doi']}")
     whole = dict(break_on_hyphens=False, break_long_words=False)  # an address stays so
     wrap = textwrap.TextWrapper(88, subsequent_indent="  ", **whole)
-    return "\n".join(map(wrap.fill, lines))
+    return "\n".join(map(wrap.fill, told))
 
 
 def room(mib):

@@ -1,121 +1,215 @@
-"""The command line: train a network of the book, and let it segment a picture.
+"""A training by the command line: from settings to a folder with a model.
 
-    python -m helpers.app train --network 02_unet.small_unet --drawn surfaces --out RUN
-    python -m helpers.app predict --model RUN/model.pt --image PHOTO --out MASK.png
-
-`train --help` and `predict --help` list what they take. Under torchrun (`python -m
-torch.distributed.run --standalone --nproc_per_node 2 -m helpers.app train ...`) the
-same training runs in several processes; a GPU is used when there is one. A bad
-argument is refused in one line, before any work starts, with exit status 2.
+The folder holds settings.json (which is a recipe for the same again), checkpoint.pt to
+go on from, history.json, scores.json and, at the end, model.pt.
 """
 
-import argparse
-import ast
-import json
-import math
-import os
 import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
+from torch.utils.data import Subset
 
-from helpers import data, folders, metrics, probes, training
-from helpers.app import models, parallel
-from helpers.app.checkpoint import Checkpoint, whole
-from helpers.app.segment import segment, tiling
+from helpers import metrics, training
+from helpers.app import models, parallel, sources, weights
+from helpers.app.checkpoint import Checkpoint
+from helpers.app.files import read_json, write_json
+from helpers.app.lines import Stopped, many, say
+from helpers.app.measure import measure
+from helpers.app.segment import plan
+from helpers.app.settings import finished, kept, settle
+from helpers.app.windows import Crops, Kept, Windows, survey
+from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
-DRAWN = dict(surfaces=data.surfaces, lattices=probes.lattices)
-DRAWN["camouflage"] = probes.camouflage
+LOSSES["cross_entropy"] = training.cross_entropy
+MANY = 100  # files whose reading takes a while
 
 
-def main(argv=None):
-    """Run the command line; return its exit status."""
-    try:
-        args = parser().parse_args(argv)
-        args.run(args)
-        return 0
-    except KeyboardInterrupt as stop:
-        say(str(stop) or "stopped", sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        problem, status = error, 2
-    except FloatingPointError as error:
-        problem, status = error, 1
-    print("error:", " ".join(str(problem).split()), file=sys.stderr)
-    return status
+class Enough(Exception):
+    """No better validation for as many as --patience says: history and best weights."""
 
-
-# --- train ------------------------------------------------------------------------
+    def __init__(self, history, best):
+        super().__init__("enough")
+        self.history, self.best = history, best
 
 
 def train(args):
-    """Train as the arguments say; leave model.pt and history.json in the folder."""
+    """Train as the settings say, once or for each fold."""
     settle(args)
-    settings = {k: v for k, v in vars(args).items() if k not in ("run", "out")}
-    share = parallel.share_size(args.batch, parallel.launched())
-    if finished(args.out, settings):
-        say(f"{args.out} is done: {args.out / 'model.pt'}")
+    how = sources.reading(args)
+    args.loss = loss_for(args.loss, how.count)
+    if not args.folds:
+        one(args, how, args.out)
         return
+    if parallel.launched() > 1:
+        raise ValueError("--folds trains in one process: leave out torchrun")
+    if args.out.is_file() or (args.out.exists() and not (args.out / "fold1").exists()):
+        raise ValueError(f"{args.out} holds something else: name a new --out")
+    for fold in range(args.folds):
+        say(f"fold {fold + 1} of {args.folds}")
+        one(args, how, args.out / f"fold{fold + 1}", fold)
+    together(args)
+
+
+def one(args, how, out, fold=None):
+    """One training; leave all of it in the folder `out`."""
+    settings = kept(args) | (dict(fold=fold + 1) if args.folds else {})
+    share = parallel.share_size(args.batch, parallel.launched())
+    if finished(out, settings, args.resume):
+        say(f"{out} is done: {out / 'model.pt'}")
+        return
+    volumes = bool(args.images) and sources.holds_volumes(args.images)
+    channels = 1 if volumes else 3
+    arguments = models.fitted(args.network, args.arguments, how.count, channels)
     torch.manual_seed(args.seed)
-    net = models.build(args.network, args.arguments)
-    models.check(args.network, net, share, args.size)
-    tiles = tiling(net, args.size)
-    pictures, validation, resized = read_pictures(args)
-    engine = parallel.Engine()  # here, where all processes meet
+    net = models.build(args.network, arguments)
+    source = sources.read(args, how, fold)
+    models.check(args.network, net, share, source.size, channels, how.count)
+    if args.weights:
+        weights.begin_with(net, args.weights)
+    tiles, exact = plan(net, source.size, channels)
+    samples = Kept(source.samples)
+    facts = surveyed(samples, source, how)
+    engine = parallel.Engine(args.patience and partial(enough, args.patience))
     if engine.is_main:
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_json(args.out / "settings.json", settings)
-    say(
-        f"{args.network}, {sum(p.numel() for p in net.parameters()):,} parameters: "
-        f"{len(pictures)} pictures to train on, {len(validation)} to validate, "
-        f"{'resized to ' if resized else ''}{args.size[0]} x {args.size[1]} px; "
-        f"{engine.processes} process{'es' * (engine.processes > 1)} on "
-        f"{engine.device.type}"
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "settings.json", settings)
+    say(about(args, net, source, facts, engine))
+    run = fit(args, net, samples, source, how, engine, out, facts["sum"])
+    if not engine.is_main:
+        return
+    configuration = dict(size=source.size, resized=facts["resized"], tiling=tiles)
+    configuration |= dict(classes=how.count, exact=exact, volumes=volumes)
+    held_out = Subset(samples, source.validation)
+    names = [source.names[i] for i in source.validation]
+    objects = [source.groups[i] for i in source.validation]
+    scores = measure(run.net, configuration, held_out, names, objects)
+    history = dict(processes=engine.processes, device=engine.device.type)
+    history |= dict(settings=settings, history=run.history)
+    write_json(out / "history.json", history)
+    write_json(out / "scores.json", scores | dict(data=facts))
+    configuration |= dict(
+        names=how.names, colours=how.colours, span=args.span, stacks=args.stacks,
+        loss=args.loss, cropped=source.cropped, group=args.group,
+        validation=dict(iou=scores["iou"], interval=scores["interval"]),
+    )  # fmt: skip
+    model, threshold = out / "model.pt", scores["threshold"]
+    models.save_model(
+        model, run.net, args.network, arguments, threshold=threshold, **configuration
     )
-    run = fit(args, net, pictures, validation, engine)
-    if engine.is_main:
-        score = metrics.scores(*run.predict(validation), run.threshold)
-        facts = dict(threshold=run.threshold, validation=score)
-        about = dict(processes=engine.processes, device=engine.device.type)
-        about |= dict(settings=settings, history=run.history)
-        write_json(args.out / "history.json", about | facts)
-        facts |= dict(size=args.size, resized=resized, tiling=tiles, loss=args.loss)
-        model = args.out / "model.pt"
-        models.save_model(model, run.net, args.network, args.arguments, **facts)
-        checkpoint_of(args.out).unlink()
-        say(
-            f"{model}: validation IoU {score['iou']:.3f} at threshold "
-            f"{run.threshold:.2f}"
-        )
+    say(f"{model}: validation {told(scores, how.count, args.group)}")
 
 
-def fit(args, net, pictures, validation, engine):
+def loss_for(name, count):
+    """The loss that fits the masks: binary ones, or label maps; or refuse."""
+    if name is None:
+        return "bce" if count == 1 else "cross_entropy"
+    if (name == "cross_entropy") != (count > 1):
+        takes = "class numbers (--classes 2 or more)"
+        if name != "cross_entropy":
+            takes = "masks of one object, and these have classes: take cross_entropy"
+        raise ValueError(f"--loss {name} takes {takes}")
+    return name
+
+
+def surveyed(samples, source, how):
+    """Read all pictures once, and say what is wrong with them: plain facts.
+
+    Raises ValueError for a file that cannot be read, and where nothing is labelled.
+    """
+    if len(samples) > MANY:
+        say(f"reading {len(samples)} files, once")
+    counts, sizes, total = survey(samples, how.count)
+    parts = dict(train=source.train, validation=source.validation)
+    for part, indices in parts.items():
+        labelled = counts[indices].sum(0)
+        if not labelled.any():
+            raise ValueError(
+                f"no pixel is labelled in the {part} masks: all is ignored"
+            )
+        absent = []
+        for name, pixels in zip(how.names, labelled.tolist()):
+            if not pixels:
+                absent.append(name)
+        if part == "train" and len(absent) >= len(how.names) - 1:
+            ignored = f", and {IGNORE}, which is ignored" if how.count > 1 else ""
+            raise ValueError(
+                f"nothing can be learnt: the train masks hold one class alone{ignored}"
+                ". Look at them with inspect, and say how they are to be read"
+            )
+        if absent:
+            said = ", ".join(absent)
+            say(f"note: nowhere in the {part} masks: {said}", sys.stderr)
+    small = 0
+    for size in sizes:
+        small += bool((np.array(size) < source.size).any())
+    if source.cropped and small:
+        more = many(small, "picture" if len(source.size) == 2 else "volume")
+        say(f"note: {more} smaller than the crop, continued to it", sys.stderr)
+    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
+    resized = not source.cropped and file_sizes(source) != {source.size}
+    return dict(
+        sum=total, sizes=sizes, shares=shares.tolist(), resized=resized,
+        names=source.names, groups=source.groups,
+        train=source.train, validation=source.validation,
+        skipped=list(map(str, source.skipped)), classes=how.names,
+    )  # fmt: skip
+
+
+def file_sizes(source):
+    """The sizes that the pictures have in their files; of drawn ones, their size."""
+    found = set()
+    for path in source.files:
+        found.add(header_size(path) if path else source.size)
+    return found
+
+
+# --- the loop ---------------------------------------------------------------------
+
+
+def fit(args, net, samples, source, how, engine, out, total):
     """`training.fit` with what was asked for; a Ctrl-C says how to go on."""
-    file = checkpoint_of(args.out)
+    file = out / "checkpoint.pt"
+    pictures, validation = pieces(args, samples, source, how)
+    same = dict(loss=args.loss, flips=args.flips, pictures=total)
+    same |= dict(weights=str(args.weights))
     if file.exists():
         say(f"going on from {file}")
+    score = metrics.iou_at_best if how.count == 1 else metrics.mean_iou
     try:
         run = training.fit(
             net, pictures, validation, steps=args.steps, batch=args.batch, lr=args.lr,
             seed=args.seed, every=args.every, loss=partial(of_all_maps, args.loss),
-            augment=training.flips if args.flips else None,
-            report=partial(progress, args.steps), checkpoint=Checkpoint(file),
-            engine=engine,
+            score=score, augment=FLIPS[args.flips],
+            report=partial(progress, args.steps),
+            checkpoint=Checkpoint(file, same, args.resume), engine=engine,
         )  # fmt: skip
     except KeyboardInterrupt:
         there = f"goes on from {file}" if file.exists() else "begins again"
-        raise KeyboardInterrupt(f"stopped; the same command {there}") from None
+        raise Stopped(f"stopped; the same command {there}") from None
+    except Enough as stop:
+        net.load_state_dict(stop.best)
+        best = training.best_row(stop.history)
+        say(f"no better validation since step {best['step']}: its weights are kept")
+        run = training.Run(net.eval(), stop.history, args.seed, best["threshold"])
     engine.finish()
     return run
 
 
-def checkpoint_of(folder):
-    return folder / "checkpoint.pt"
+def pieces(args, samples, source, how):
+    """What is trained on, and what tells which weights are best: equal sizes."""
+    if not source.cropped:
+        return Subset(samples, source.train), Subset(samples, source.validation)
+    windows = Windows(samples, source.validation, source.size, how.count, args.seed)
+    if len(windows) < windows.all:
+        chosen = f"{len(windows)} of {windows.all}"
+        say(f"note: while it trains, {chosen} windows validate (memory)", sys.stderr)
+    return Crops(samples, source.train, source.size), windows
 
 
 def of_all_maps(loss, answer, masks):
@@ -124,214 +218,81 @@ def of_all_maps(loss, answer, masks):
     return sum(LOSSES[loss](logits, masks) for logits in maps)
 
 
+def mirror(images, masks):
+    """Turn a batch over left-right at random, the same for images and masks."""
+    if torch.rand(()) < 0.5:
+        images, masks = images.flip(-1), masks.flip(-1)
+    return images, masks
+
+
+FLIPS = dict(all=training.flips, sides=mirror, none=None)
+
+
+def enough(patience, history, best):
+    """Raise Enough where as many validations as `patience` were no better."""
+    since = history.index(training.best_row(history))
+    if len(history) - 1 - since >= patience:
+        raise Enough(history, best)
+
+
 def progress(steps, history):
-    """One line for each validation."""
+    """One line for each validation, with the time that remains."""
     row = history[-1]
+    left = row["seconds"] / row["step"] * (steps - row["step"])
     say(
         f"step {row['step']} of {steps}: loss {row['loss']:.4f}, validation IoU "
-        f"{row['score']:.3f}, {row['seconds']:.0f} s"
+        f"{row['score']:.3f}, {row['seconds']:.0f} s, {clock(left)} left"
     )
 
 
-def finished(folder, settings):
-    """Whether this training is done; ValueError for a folder with anything else."""
-    file = folder / "settings.json"
-    if not file.exists():
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise ValueError(f"{folder} holds something else: name a new --out")
-        return False
-    try:
-        held = dict(json.loads(file.read_text(encoding="utf-8")))
-    except ValueError as error:
-        way_out = f"delete {folder}, or name a new --out"
-        raise ValueError(f"{file} is damaged: {way_out}") from error
-    asked = json.loads(json.dumps(settings))  # tuples become lists, as in the file
-    other = [k for k in asked | held if asked.get(k) != held.get(k)]
-    if other:
-        found = "; ".join(f"{k} {held.get(k)}, not {asked.get(k)}" for k in other)
-        way_out = "name a new --out, or ask for the same"
-        raise ValueError(f"{folder} holds another training ({found}): {way_out}")
-    return (folder / "model.pt").exists()
+def clock(seconds):
+    """A time in words: 40 s, 3 min, 2 h 5 min."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-# --- pictures ---------------------------------------------------------------------
+# --- what is said -----------------------------------------------------------------
 
 
-def read_pictures(args):
-    """Pictures to train on and to validate, and whether they had another size."""
-    if bool(args.images) != bool(args.masks) or bool(args.mvtec) != bool(args.category):
-        raise ValueError("--images goes with --masks, and --mvtec with --category")
-    if args.drawn:
-        return *drawn(args), False
-    if args.mvtec:
-        root, category, seed = args.mvtec, args.category, args.split_seed
-        first = folders.MVTecAD(root, category, "train", args.size, seed)
-        second = folders.MVTecAD(root, category, "validation", args.size, seed)
-        pairs = first.pairs + second.pairs
-        pictures, validation = folders.in_memory(first), folders.in_memory(second)
-    else:
-        both = folders.ImageMaskFolder(args.images, args.masks, args.size)
-        pairs = both.pairs
-        first, second = divided(len(both), args.validation, args.split_seed)
-        pictures = folders.in_memory(both, first)
-        validation = folders.in_memory(both, second)
-    resized = any(header_size(image) != args.size for image, _ in pairs)
-    return pictures, validation, resized
-
-
-def drawn(args):
-    """Pictures that the book draws, to train on and to validate."""
-    if args.size[0] != args.size[1]:
-        raise ValueError(f"drawn pictures are square: --size {args.size[0]}")
-    draw = partial(DRAWN[args.drawn], size=args.size[0], seed=args.split_seed)
-    return draw(args.pictures), draw(max(1, args.pictures // 4), split="validation")
-
-
-def divided(n, share, seed):
-    """0 .. n - 1 at random in two lists: to train on, and a share to validate."""
-    if n < 2:
-        raise ValueError(f"{n} picture with its mask: validation needs a second pair")
-    order = folders.shuffled(range(n), "validation", seed)
-    few = min(max(1, round(share * n)), n - 1)
-    return order[few:], order[:few]
-
-
-# --- predict ----------------------------------------------------------------------
-
-
-def predict(args):
-    """Segment one picture; write the mask as a PNG of 0 and 255, of the same size."""
-    if args.out.suffix.lower() != ".png":
-        raise ValueError(f"{args.out} is no PNG: other formats would blur the mask")
-    if args.out.exists():
-        raise ValueError(f"{args.out} is there already: name another, or delete it")
-    if not args.out.parent.is_dir():
-        raise ValueError(f"{args.out.parent} is not a folder: make it first")
-    net, configuration = models.load_model(args.model)
-    mask = segment(net, folders.read_image(args.image), configuration)[0]
-    with whole(args.out) as part:
-        Image.fromarray(mask.numpy().astype("uint8") * 255).save(part, "PNG")
-    share, threshold = mask.float().mean(), configuration["threshold"]
-    say(f"{args.out}: {share:.1%} of the pixels, probability above {threshold:.2f}")
-
-
-# --- files and lines --------------------------------------------------------------
-
-
-def write_json(path, content):
-    with whole(path) as part:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def say(text, file=None):
-    """Print a line, once: of several processes, only the first one speaks."""
-    if os.environ.get("RANK", "0") == "0":
-        print(text, file=file, flush=True)
-
-
-# --- the arguments ----------------------------------------------------------------
-
-NUMBERS = {  # of `train`: without it, and what it means
-    "pictures": (600, "how many to draw"),
-    "validation": (0.2, "share of --images kept for validation"),
-    "split-seed": (0, "draws that share, or the pictures"),
-    "steps": (250, "of the optimizer"),
-    "batch": (8, "pictures in a step, all processes together"),
-    "lr": (5e-3, "highest learning rate"),
-    "seed": (0, "of weights, order and flips"),
-    "every": (50, "steps from validation to validation"),
-}
-LEAST = dict(pictures=1, split_seed=0, steps=5, batch=1, seed=0, every=1)
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that refuses in one line, and leaves the exit to `main`."""
-
-    def error(self, message):
-        raise ValueError(f"{message} (--help lists what there is)")
-
-
-def parser():
-    """All that the command line takes."""
-    top = Parser(prog="python -m helpers.app", description=__doc__.split("\n\n")[0])
-    commands = top.add_subparsers(required=True, metavar="train | predict")
-    add_train(commands.add_parser("train", help="train a network"))
-    sub = commands.add_parser("predict", help="segment a picture")
-    sub.set_defaults(run=predict)
-    add = partial(sub.add_argument, type=Path, required=True)
-    add("--model", help="model.pt of a training")
-    add("--image", help="the picture")
-    add("--out", help="the mask, a new PNG")
-    return top
-
-
-def add_train(sub):
-    """The arguments of `train`."""
-    sub.set_defaults(run=train)
-    add = sub.add_argument
-    add(
-        "--network",
-        help="what to train: 02_unet.UNet",
-        metavar="CHAPTER.NAME",
-        required=True,
+def about(args, net, source, facts, engine):
+    """One line about a training that begins."""
+    size = " x ".join(map(str, source.size))
+    unit = "voxels" if len(source.size) == 3 else "px"
+    what = f"crops of {size} {unit}" if source.cropped else f"{size} {unit}"
+    what = f"resized to {what}" if facts["resized"] else what
+    weights = sum(p.numel() for p in net.parameters())
+    noun = "process" if engine.processes == 1 else "processes"
+    objects = len(set(facts["groups"]))
+    grouped = f" ({objects} objects)" if args.group else ""
+    return (
+        f"{args.network}, {weights:,} parameters: {len(source.train)} "
+        f"to train on, {len(source.validation)} to validate{grouped}, {what}; "
+        f"{engine.processes} {noun} on {engine.device.type}"
     )
-    add(
-        "--set",
-        help="its arguments: classes=1 padding=zeros widths=8,16,32",
-        metavar="NAME=VALUE",
-        dest="arguments",
-        type=setting,
-        nargs="+",
-        action="extend",
-        default=[],
-    )
-    source = sub.add_mutually_exclusive_group(required=True)
-    source.add_argument("--images", help="folder of pictures; needs --masks")
-    source.add_argument("--mvtec", help="root folder of MVTec AD; needs --category")
-    source.add_argument("--drawn", help="pictures that the book draws", choices=DRAWN)
-    add("--masks", help="folder of masks: a.png or a_mask.png for the picture a.jpg")
-    add("--category", help="of MVTec AD, such as bottle")
-    add("--loss", help="what is to become small", choices=LOSSES, default="bce")
-    add("--out", help="folder of this training", type=Path, required=True)
-    add("--no-flips", help="turn no picture over", dest="flips", action="store_false")
-    size = "px of a side, or height and width: files are resized to it"
-    add("--size", help=size, type=int, nargs="+", default=[64])
-    for name, (default, meaning) in NUMBERS.items():
-        text = f"{meaning} (%(default)s)"
-        add(f"--{name}", help=text, type=type(default), default=default)
 
 
-def setting(text):
-    """(name, value) of "name=value": a Python literal, or one word as a string."""
-    name, _, value = text.partition("=")
-    words = dict(true=True, false=False, none=None)
-    try:
-        if value.lower() in words:
-            value = words[value.lower()]
-        elif not value.isidentifier():
-            value = ast.literal_eval(value)
-        json.dumps(value)  # TypeError for what no file could keep
-    except (ValueError, SyntaxError, TypeError):
-        name = ""
-    if not name.isidentifier():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME=VALUE with a number, a word, or numbers and commas: "
-            "norm=True, padding=zeros, widths=8,16,32"
-        )
-    return name, value
+def told(scores, count, group):
+    """The score of a model in words, with its interval."""
+    name = "IoU" if count == 1 else "mean IoU"
+    text = f"{name} {scores['iou']:.3f}"
+    if scores["interval"]:
+        low, high = scores["interval"]
+        over = "objects" if group else "pictures"
+        text += f" (95 % interval over the {over} {low:.3f} to {high:.3f})"
+    if count == 1:
+        text += f" at threshold {scores['threshold']:.2f}"
+    return text
 
 
-def settle(args):
-    """Check the numbers of `train`; make a dict of --set, and a pair of --size."""
-    for name, least in LEAST.items():
-        value = getattr(args, name)
-        if value < least:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} is {value}; it must be at least {least}")
-    if not 0 < args.lr < math.inf:
-        raise ValueError(f"--lr is {args.lr}; it must be a number above 0")
-    if not 0 < args.validation < 1:
-        raise ValueError(f"--validation is {args.validation}, no share between 0 and 1")
-    args.arguments = dict(args.arguments)
-    one = len(args.size) == 1
-    args.size = folders.height_width(args.size[0] if one else args.size)
+def together(args):
+    """What all folds say together: each picture was held out once."""
+    folds = []
+    for fold in range(args.folds):
+        file = args.out / f"fold{fold + 1}" / "scores.json"
+        folds.append(read_json(file)["iou"])
+    mean = sum(folds) / len(folds)
+    write_json(Path(args.out) / "folds.json", dict(iou=folds, mean=mean))
+    each = ", ".join(map("{:.3f}".format, folds))
+    say(f"{args.out}: IoU of the folds {each}; mean {mean:.3f}")

@@ -86,6 +86,25 @@ def test_each_chapter_of_a_network_has_some():
         assert any("small_" in each for each in models.networks(chapters.load(name)))
 
 
+def test_data_set_what_a_network_takes_and_nobody_has_stated():
+    fitted = models.fitted
+    small = fitted("02_unet.small_unet", dict(norm=True), 3, 3)
+    assert small == dict(in_channels=3, classes=3, norm=True)
+    assert fitted("02_unet.UNet", dict(classes=2), 3, 3) == dict(
+        in_channels=3, classes=2
+    )
+    assert fitted("03_vnet.VNet", {}, 3, 1) == dict(in_channels=1, classes=3)
+    assert fitted("03_vnet.small_vnet", {}, 1, 1) == {}
+    assert fitted("02_unet.Gone", dict(a=1), 1, 3) == dict(a=1)
+
+
+def test_a_network_that_wants_its_first_answer_stated_gets_the_books_own():
+    net = models.build("08_lineage.small_unet3d", {})
+    assert net.head.bias.sigmoid().item() == pytest.approx(0.04)
+    with pytest.raises(ValueError, match=r"norm=True\) cannot .* takes share, widths$"):
+        models.build("08_lineage.small_unet3d", dict(norm=True))
+
+
 # --- in a file --------------------------------------------------------------------
 
 
@@ -94,7 +113,7 @@ def test_a_model_is_read_back(net):
     again, configuration = models.load_model("a.pt")
     assert same_weights(again, net) and not again.training
     assert configuration.pop("versions").keys() > {"python", "torch"}
-    about = dict(network=NAME, arguments=ARGUMENTS, best=0.25)
+    about = dict(network=NAME, arguments=ARGUMENTS, best=0.25, classes=1)
     lists = dict(size=[32, 32], tiling=[256, 32])  # as JSON keeps them
     assert configuration == FACTS | about | lists
 
@@ -133,10 +152,12 @@ def test_what_is_no_model_is_refused(net):
         models.load_model("gone.pt")
 
 
-def test_a_model_of_the_first_edition_is_refused_by_name(net):
+def test_a_model_of_an_earlier_edition_is_refused_by_name(net):
     models.save_model("old.pt", net, NAME, ARGUMENTS, **FACTS)
     content = torch.load("old.pt", weights_only=True)
-    del content["configuration"]["tiling"]
+    del content["configuration"]["classes"]
     torch.save(content, "old.pt")
-    with pytest.raises(ValueError, match=r"old\.pt .* first edition .* train it again"):
+    with pytest.raises(
+        ValueError, match=r"old\.pt .* earlier edition .* train it again"
+    ):
         models.load_model("old.pt")

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from helpers import chapters, data, training
 from helpers.app import models, parallel
 from helpers.app.checkpoint import Checkpoint
-from helpers.app.train import main
+from helpers.app.cli import main
 from tests.helpers.toys import plain, same_run, small, squares
 
 VARIANTS = {
@@ -31,8 +31,8 @@ VARIANTS = {
     "batch norm, BCE": dict(norm=True),
 }
 LINE = (
-    "train --network 02_unet.small_unet --set norm=False widths=4,8,16 --drawn surfaces"
-    " --pictures 24 --size 32 --steps 6 --every 1 --batch 8 --out"
+    "train --network 02_unet.small_unet --set norm=False --set widths=4,8,16"
+    " --drawn surfaces --pictures 24 --size 32 --steps 6 --every 1 --batch 8 --out"
 )
 
 
@@ -42,8 +42,11 @@ def train(norm, augment=training.flips, file=None, **options):
     net = chapters.load("02_unet").small_unet(norm=norm, widths=(4, 8, 16))
     drawn = data.surfaces(24, 32), data.surfaces(6, 32, split="validation")
     settings = dict(steps=8, batch=8, every=1, augment=augment) | options
-    checkpoint = Checkpoint(file) if file else None
+    checkpoint = Checkpoint(file, {}) if file else None
     return training.fit(net, *drawn, checkpoint=checkpoint, **settings)
+
+
+KEPT = ["checkpoint.pt", "history.json", "model.pt", "scores.json", "settings.json"]
 
 
 def losses(run):
@@ -240,7 +243,7 @@ def test_its_model_is_unwrapped(both):
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
     names = sorted(path.name for path in (folder / "two").iterdir())
-    assert names == ["history.json", "model.pt", "settings.json"]
+    assert names == KEPT
 
 
 def test_bad_arguments_end_both_processes(tmp_path):

@@ -154,10 +154,10 @@ def refused(capsys, *words):
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ([], "required: list | fetch"),
-        (["fetch"], "required: NAME"),
+        ([], "Missing command"),
+        (["fetch"], "Missing argument 'NAME'"),
         (["fetch", "pv"], "no set 'pv'; there are pv_el_cells, dsb2018"),
-        (["fetch", "hc18", "--form", "x"], "unrecognized arguments: --form x"),
+        (["fetch", "hc18", "--form", "x"], "No such option: --form"),
         (["fetch", "hc18", "--from", "nowhere"], "nowhere is not a folder: check"),
     ],
 )

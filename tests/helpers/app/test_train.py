@@ -1,12 +1,10 @@
-"""The command line: what it refuses, an interruption, a model trained and used."""
+"""Trainings by the command line: what they do, an interruption, and going on."""
 
 import json
+import multiprocessing
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import accelerate
 import numpy as np
 import pytest
 import torch
@@ -14,186 +12,24 @@ from PIL import Image
 
 from helpers import chapters, data, folders, metrics, training
 from helpers.app import models, parallel, segment, train
+from helpers.app.cli import main
+from tests.helpers.lines import DRAWN, FILES, TINY, refused, run, with_, write_photos
 from tests.helpers.toys import plain, same_weights
 
-TINY = "--network 02_unet.small_unet --set widths=4,8,16 --steps 6 --every 2 --batch 4"
-DRAWN = f"train {TINY} --drawn surfaces --pictures 8 --size 32 --out run"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """An empty folder with five photographs and masks; no graphics card."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    rng = np.random.default_rng(0)
-    for name in ("photos", "masks", "cut", "full"):
-        Path(name).mkdir()
-    for k in range(5):
-        photo = rng.integers(0, 200, (40, 48, 3), dtype=np.uint8)
-        mask = np.zeros((40, 48), np.uint8)
-        mask[8:24, 4 * k : 4 * k + 16] = 255
-        Image.fromarray(np.maximum(photo, mask[..., None])).save(f"photos/{k}.jpg")
-        Image.fromarray(mask).save(f"masks/{k}_mask.png")
-        Image.fromarray(mask[:30]).save(f"cut/{k}.png")
-    Path("full/letter.txt").write_text("a letter")
-    return tmp_path
-
-
-def run(line):
-    return train.main(line.split())
-
-
-def with_(line, **options):
-    """The command line with other options."""
-    words = line.split()
-    for name, value in options.items():
-        if f"--{name}" in words:
-            words[words.index(f"--{name}") + 1] = value
-        else:
-            words += [f"--{name}", *value.split()]
-    return " ".join(words)
+pytestmark = pytest.mark.usefixtures("folder")
+KEPT = ["checkpoint.pt", "history.json", "model.pt", "scores.json", "settings.json"]
 
 
 def history_of(name):
     return plain(json.loads(Path(name, "history.json").read_text())["history"])
 
 
-# --- refused ----------------------------------------------------------------------
-
-FILES = f"train {TINY} --out run --images photos --masks masks"
-
-
-@pytest.mark.parametrize(
-    ("line", "answer"),
-    [
-        ("", "required: train | predict"),
-        ("teach", "invalid choice: 'teach'"),
-        ("train --drawn surfaces --out run", "required: --network"),
-        (f"train {TINY} --out run", "one of the arguments --images --mvtec --drawn is"),
-        (with_(DRAWN, colour="red"), "unrecognized arguments: --colour red"),
-        (with_(DRAWN, network="UNet"), "'UNet' is not CHAPTER.NAME, such as 02_unet."),
-        (with_(DRAWN, network="02.UNet"), "no chapter '02'; there are: 00_seg"),
-        (with_(DRAWN, network="02_unet.Unet"), "no network 'Unet', but .*UNet"),
-        (with_(DRAWN, set="nrm=True"), r"nrm=True\) cannot.*: it takes share, .*norm"),
-        (with_(DRAWN, set="widths=8"), r"widths=8\) cannot be made .*: it takes share"),
-        (with_(DRAWN, set="norm"), "'norm' is not NAME=VALUE with"),
-        (with_(DRAWN, set="widths=(4,"), r"'widths=\(4,' is not NAME=VALUE with"),
-        (with_(DRAWN, set="widths={4,8}"), r"'widths=\{4,8\}' is not NAME=VALUE with"),
-        (with_(DRAWN, set="in_channels=1"), r"\(N, 1, H, W\), got \(4, 3, 32, 32\)"),
-        (with_(DRAWN, set="classes=2"), r"answers \(4, 2, 32, 32\).*classes=1"),
-        (with_(DRAWN, size="30"), "cannot take 30 px.*28 and 32 work.*--size"),
-        (with_(DRAWN, size="32 40"), "drawn pictures are square: --size 32"),
-        (with_(FILES, size="32 40 8"), r"\[32, 40, 8\]: give an int or \(heig"),
-        (with_(DRAWN, size="0"), r"size 0: give an int or \(height, w"),
-        (with_(DRAWN, steps="4"), "--steps is 4; it must be at least 5"),
-        (with_(DRAWN, batch="0"), "--batch is 0; it must be at least 1"),
-        (with_(DRAWN, every="x"), "argument --every: invalid int value: 'x'"),
-        (with_(DRAWN, pictures="0"), "--pictures is 0; it must be at least 1"),
-        (with_(DRAWN, lr="nan"), "--lr is nan; it must be a number above 0"),
-        (with_(DRAWN, loss="mse"), "--loss: invalid choice: 'mse'"),
-        (with_(FILES, validation="1"), "--validation is 1.0, no share between 0 and 1"),
-        (with_(DRAWN, seed="-1"), "--seed is -1; it must be at least 0"),
-        (with_(DRAWN, images="photos"), "not allowed with argument"),
-        (with_(FILES, images="nowhere"), "nowhere is not a folder: check the path"),
-        (with_(FILES, masks="full"), "full holds no picture: put .png"),
-        (with_(FILES, masks="cut"), "0.png is 30 x 48, its image .* is 40 x 48"),
-        (with_(FILES, masks="photos"), "cannot hold images and masks"),
-        (f"train {TINY} --out run --images photos", "--images goes with --masks"),
-        (f"train {TINY} --out run --mvtec .", "--mvtec with --category"),
-        (f"train {TINY} --out run --mvtec . --category nut", "no category 'nut'"),
-        (with_(DRAWN, out="full"), "full holds something else: name a new --out"),
-        (with_(DRAWN, out="full/letter.txt"), "letter.txt holds something else"),
-    ],
-)
-def test_bad_arguments_are_refused_in_one_line_and_nothing_is_written(
-    folder, capsys, line, answer
-):
-    before = sorted(folder.rglob("*"))
-    assert run(line) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    assert re.search(answer, err), err
-    assert sorted(folder.rglob("*")) == before
+def scores_of(name):
+    return json.loads(Path(name, "scores.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("batch", "works"), [("6", "4 and 8"), ("2", "4 and 8")])
-def test_a_batch_that_the_processes_do_not_divide(monkeypatch, capsys, batch, works):
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert run(with_(DRAWN, batch=batch)) == 2
-    expected = f"a batch of {batch} cannot be shared by 4 processes.*{works} work"
-    assert re.search(expected, capsys.readouterr().err)
-    assert not Path("run").exists()
-
-
-def test_each_process_must_be_able_to_train_on_its_share(monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    line = with_(DRAWN, network="06_u2net.small_u2net", set="classes=1")
-    assert run(line) == 2
-    assert "a batch of 1 x 3 x 32 x 32 (one picture of 32" in capsys.readouterr().err
-
-
-class Alone:
-    """Instead of an Accelerator: one that sees no other process."""
-
-    num_processes, device, is_main_process = 1, torch.device("cpu"), True
-
-    def __init__(self, cpu):
-        pass
-
-
-def test_processes_that_accelerate_does_not_see_are_refused(monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(accelerate, "Accelerator", Alone)
-    assert run(DRAWN) == 2
-    assert "2 processes were launched and Accelerate sees 1" in capsys.readouterr().err
-    assert not Path("run").exists()
-
-
-def test_one_picture_is_too_few(capsys):
-    for k in range(1, 5):
-        Path(f"photos/{k}.jpg").unlink()
-        Path(f"masks/{k}_mask.png").unlink()
-    assert run(FILES) == 2
-    assert "1 picture with its mask: validation needs a" in capsys.readouterr().err
-
-
-def test_a_photograph_as_a_mask_is_refused_before_training(capsys):
-    Image.open("photos/3.jpg").save("masks/3_mask.png")
-    assert run(FILES) == 2
-    assert "3_mask.png is no mask" in capsys.readouterr().err
-    assert not Path("run").exists()
-
-
-def test_the_module_runs_and_returns_its_status():
-    command = [sys.executable, "-m", "helpers.app", "train", "--steps", "x"]
-    output = dict(capture_output=True, text=True, timeout=60)
-    done = subprocess.run(command, cwd=parallel.BOOK, **output)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: argument --steps: invalid int value: 'x'")
-
-
-def test_help_names_every_option(capsys):
-    with pytest.raises(SystemExit) as end:
-        run("train --help")
-    assert end.value.code == 0
-    assert "--split-seed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("norm=false", False),
-        ("norm=True", True),
-        ("x=none", None),
-        ("padding=zeros", "zeros"),
-        ("padding='zeros'", "zeros"),
-        ("widths=8,16", (8, 16)),
-        ("widths=(8,16)", (8, 16)),
-        ("share=0.04", 0.04),
-    ],
-)
-def test_settings_are_python_literals_or_words(text, value):
-    assert train.setting(text) == (text.partition("=")[0], value)
+def about(name):
+    return models.load_model(f"{name}/model.pt")[1]
 
 
 # --- a training -------------------------------------------------------------------
@@ -203,17 +39,14 @@ def test_it_trains_what_fit_trains_and_says_how_it_goes(capsys):
     assert run(DRAWN) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        r"02_unet.small_unet, 7,\d{3} parameters: 8 pictures to train on, 2 to "
-        r"validate, 32 x 32 px; 1 process on \w+",
+        r"02_unet.small_unet, 7,\d{3} parameters: 8 to train on, 2 to validate, "
+        r"32 x 32 px; 1 process on \w+",
         lines[0],
     )
-    assert [line.split(":")[0] for line in lines[1:4]] == [
-        "step 2 of 6", "step 4 of 6", "step 6 of 6",
-    ]  # fmt: skip
+    for number, line in zip((2, 4, 6), lines[1:4]):
+        assert line.startswith(f"step {number} of 6: loss ") and line.endswith(" left")
     assert lines[4].startswith("run/model.pt: validation IoU ")
-    assert sorted(path.name for path in Path("run").iterdir()) == [
-        "history.json", "model.pt", "settings.json",
-    ]  # fmt: skip
+    assert sorted(path.name for path in Path("run").iterdir()) == KEPT
 
     torch.manual_seed(0)
     net = chapters.load("02_unet").small_unet(widths=(4, 8, 16))
@@ -224,51 +57,274 @@ def test_it_trains_what_fit_trains_and_says_how_it_goes(capsys):
     assert history_of("run") == plain(alone.history)
     net, configuration = models.load_model("run/model.pt")
     assert same_weights(net, alone.net)
-    score = metrics.scores(*alone.predict(validation), alone.threshold)
-    expected = dict(
-        threshold=alone.threshold, validation=score, network="02_unet.small_unet",
-        arguments={"widths": [4, 8, 16]}, size=[32, 32], resized=False, loss="bce",
-        tiling=list(segment.tiling(net, (32, 32))), versions=models.versions(),
-    )  # fmt: skip
-    assert configuration == expected
+    assert configuration["threshold"] == alone.threshold
+    assert configuration["tiling"] == list(segment.tiling(net, (32, 32)))
+    expected = metrics.scores(*alone.predict(validation), alone.threshold)
+    assert scores_of("run")["iou"] == pytest.approx(expected["iou"])
+    assert scores_of("run")["interval"] is None  # of two pictures
+    facts = dict(size=[32, 32], resized=False, classes=1, exact=True, volumes=False)
+    assert facts.items() <= configuration.items()
+
+
+def test_crops_of_files_at_native_scale_by_default(capsys, monkeypatch):
+    write_photos(6, 70, 90)
+    seen = []
+    step = training.train_step
+
+    def look(net, images, masks, loss, optimizer):
+        seen.append(images.shape)
+        return step(net, images, masks, loss, optimizer)
+
+    monkeypatch.setattr(parallel.Engine, "step", lambda self, *a: look(*a))
+    assert run(with_(FILES, flips="none")) == 0
+    assert set(seen) == {(4, 3, 32, 32)}
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "5 to train on, 1 to validate, crops of 32 x 32 px" in said
+    assert about("run")["resized"] is False and about("run")["cropped"] is True
+    assert run(with_(FILES, crop=None, out="usual")) == 0
+    assert "crops of 128 x 128 px" in capsys.readouterr().out
+
+
+def test_small_pictures_are_continued_to_the_crop_and_that_is_said(capsys):
+    write_photos()
+    assert run(with_(FILES, crop="64x32")) == 0
+    assert "5 pictures smaller than the crop, continued" in capsys.readouterr().err
+
+
+def test_resized_on_request(capsys):
+    write_photos()
+    assert run(with_(FILES, crop=None, size="32x40", validation="0.4")) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert "3 to train on, 2 to validate, resized to 32 x 40 px" in first
+    assert about("run")["size"] == [32, 40] and about("run")["resized"] is True
+    assert run("predict --model run/model.pt --image photos/0.png --out 0.png") == 0
+    mask = Image.open("0.png")
+    assert mask.size == (48, 40) and mask.mode == "L"
 
 
 def test_a_network_with_several_maps_and_the_other_loss(monkeypatch):
-    monkeypatch.setattr(train, "tiling", lambda net, size: (256, 64))  # takes seconds
+    monkeypatch.setattr(train, "plan", lambda *_: ((256, 64), False))  # takes seconds
     line = with_(DRAWN, network="06_u2net.small_u2net", loss="bce_dice", steps="5")
-    assert run(line.replace("widths=4,8,16", "share=0.1") + " --no-flips") == 0
-    about = json.loads(Path("run/history.json").read_text())
-    assert about["settings"]["flips"] is False and about["processes"] == 1
+    assert run(with_(line, set="share=0.1", flips="none")) == 0
+    noted = json.loads(Path("run/history.json").read_text())
+    assert noted["settings"]["flips"] == "none" and noted["processes"] == 1
     # Each of seven maps: BCE and 1 - Dice, which is near 1 at the start.
-    assert 7 < about["history"][0]["loss"] < 14
+    assert 7 < noted["history"][0]["loss"] < 14
 
 
-def test_a_valid_network_answers_for_less_than_the_mask():
-    line = with_(DRAWN, set="padding=valid", size="44")
-    assert run(line.replace("--steps", "widths=4,8,16 --steps")) == 0
+@pytest.mark.parametrize("sides", ["--size 44", "--crop 44"])
+def test_a_valid_network_answers_for_less_than_the_mask(sides):
+    write_photos(5, 60, 60)
+    line = with_(FILES, crop=None, steps="5").replace("--steps", f"{sides} --steps")
+    assert run(f"{line} --set padding=valid") == 0
+    assert run("predict --model run/model.pt --image photos/0.png --out 0.png") == 0
+    assert Image.open("0.png").size == (60, 60)
 
 
-def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_goes_on(
-    monkeypatch, capsys
-):
-    assert run(with_(DRAWN, out="whole")) == 0
-    capsys.readouterr()
-    rows = []
+def test_what_the_data_ask_for_is_set_unless_it_is_stated():
+    write_photos(6, 64, 64, classes=3)
+    line = "train --network 02_unet.UNet --set padding=zeros --set widths=4,8,16"
+    more = "--images photos --masks masks --crop 32 --steps 5 --batch 2 --out run"
+    assert run(f"{line} {more} --classes 3") == 0
+    expected = dict(in_channels=3, classes=3, padding="zeros", widths=[4, 8, 16])
+    assert about("run")["arguments"] == expected
+
+
+def test_a_loss_that_is_not_finite_ends_with_status_1(monkeypatch, capsys):
+    broken = dict(bce=lambda logits, masks: logits.mean() * torch.nan)
+    monkeypatch.setattr(train, "LOSSES", broken)
+    assert "the loss is nan at step 1" in refused(capsys, DRAWN, status=1)
+
+
+# --- classes ----------------------------------------------------------------------
+
+
+def test_several_classes_by_number(capsys):
+    write_photos(8, 40, 48, classes=3)
+    assert run(with_(FILES, classes="3", steps="40", every="40", lr="0.02")) == 0
+    assert "validation mean IoU" in capsys.readouterr().out
+    history = history_of("run")
+    assert about("run")["classes"] == 3 and about("run")["threshold"] is None
+    assert about("run")["loss"] == "cross_entropy"
+    assert history[-1]["loss"] < 1 and history[-1]["threshold"] is None
+    scores = scores_of("run")
+    assert len(scores["classes"]) == 3 and scores["thresholds"] == []
+    assert scores["classes"][0]["iou"] > 0.5
+
+
+@pytest.mark.parametrize("classes", ["1", "2"])
+def test_masks_of_0_and_1_train_with_one_map_and_with_two(classes):
+    write_photos(5, classes=2)
+    line = with_(FILES, classes=classes, steps="30", every="10", lr="0.02")
+    assert run(line) == 0
+    losses = [row["loss"] for row in history_of("run")]
+    assert losses[-1] < losses[0] and about("run")["classes"] == int(classes)
+    order = "predict --model run/model.pt --image photos/0.png --out 0.png"
+    assert run(order) == 0
+    image = Image.open("0.png")
+    found = np.asarray(image)
+    if classes == "2":  # seen by eye, read as class numbers
+        assert image.mode == "P" and image.getpalette()[3:6] != [0, 0, 0]
+        assert set(np.unique(found)) <= {0, 1}
+    else:
+        assert image.mode == "L" and set(np.unique(found)) <= {0, 255}
+
+
+def test_classes_by_colour_with_their_names():
+    write_photos(6, classes=3)
+    for k in range(6):
+        mask = np.asarray(Image.open(f"masks/{k}_mask.png"))
+        colours = np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
+        Image.fromarray(colours[mask]).save(f"masks/{k}_mask.png")
+    Path("names.toml").write_text(
+        'ground = [0, 0, 0]\n"star crack" = [255, 0, 0]\nbusbar = [0, 0, 255]\n'
+    )
+    assert run(with_(FILES, colours="names.toml")) == 0
+    assert about("run")["names"] == ["ground", "star crack", "busbar"]
+    assert about("run")["colours"][2] == [0, 0, 255]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("a = [0, 0, 0]", "names 1 classes: at least two"),
+        ("a = [0, 0, 0]\nb = [1, 2]", "b is [1, 2]; give a colour as in b = [255"),
+        ("a = 0\nb = 'red'", "b is red; give a colour"),
+        ("a = 0\nb = 0", "names 0 twice, again as b"),
+        ("a = 0\nb = [1, 1, 1]", "has values as its keys, or (r, g, b), not both"),
+    ],
+)
+def test_a_bad_file_of_colours_is_refused(capsys, text, answer):
+    write_photos()
+    Path("names.toml").write_text(text)
+    assert answer in refused(capsys, with_(FILES, colours="names.toml"))
+
+
+def test_values_and_what_is_ignored_by_a_file(capsys):
+    write_photos(4, classes=3)
+    Path("names.json").write_text('{"all": [[0, 0, 0]], "a": 1}')
+    assert "not both" in refused(capsys, with_(FILES, colours="names.json"))
+    Path("names.json").write_text('{"none": 0, "both": 1, "ignore": 2}')
+    assert run(with_(FILES, colours="names.json")) == 0
+    assert about("run")["names"] == ["none", "both"]
+
+
+def test_a_class_that_the_training_masks_lack_is_said(capsys):
+    write_photos(6, classes=3)
+    assert run(with_(FILES, classes="4")) == 0
+    err = capsys.readouterr().err
+    assert "note: nowhere in the train masks: class 3\n" in err
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_masks_of_one_class_alone_are_refused(capsys, value):
+    write_photos()
+    for k in range(5):
+        Image.new("L", (48, 40), value).save(f"masks/{k}_mask.png")
+    assert "nothing can be learnt" in refused(capsys, FILES)
+
+
+# --- which pictures validate ------------------------------------------------------
+
+
+def split_of(name):
+    facts = scores_of(name)["data"]
+    parts = []
+    for part in ("train", "validation"):
+        parts.append([facts["names"][i] for i in facts[part]])
+    return parts
+
+
+def test_no_object_is_on_both_sides(capsys):
+    for k in range(3):
+        write_photos(3, images=f"p{k}", masks=f"m{k}")
+    Path("photos").mkdir()
+    Path("masks").mkdir()
+    for k in range(3):
+        for n in range(3):
+            Path(f"p{k}/{n}.png").rename(f"photos/site{k}_{n}.png")
+            Path(f"m{k}/{n}_mask.png").rename(f"masks/site{k}_{n}.png")
+    assert run(with_(FILES, group="(site[0-9])_")) == 0
+    train_names, validation = split_of("run")
+    assert len(train_names) == 6 and len({name[:5] for name in validation}) == 1
+    assert not {name[:5] for name in train_names} & {name[:5] for name in validation}
+    rows = ["name,group"]
+    for path in sorted(Path("photos").iterdir()):
+        rows.append(f"{path.name},{path.stem[:5]}")
+    Path("groups.csv").write_text("\n".join(rows))
+    assert run(with_(FILES, group="groups.csv", out="table")) == 0
+    assert split_of("table") == split_of("run")
+    Path("groups.csv").write_text("\n".join(rows[:-1]))
+    err = refused(capsys, with_(FILES, group="groups.csv", out="fewer"))
+    assert "site2_2: --group needs a line in groups.csv for each picture" in err
+
+
+def test_the_split_depends_on_its_seed_alone():
+    write_photos(10)
+    for name, seed in dict(a="1", b="1", c="2").items():
+        assert run(with_(FILES, split_seed=seed, out=name, steps="5")) == 0
+    assert split_of("a") == split_of("b") != split_of("c")
+    assert sorted(split_of("a")[0] + split_of("a")[1]) == [str(k) for k in range(10)]
+    assert len(split_of("a")[1]) == 2
+
+
+@pytest.mark.parametrize(("n", "few"), [(5, 1), (2, 1)])
+def test_a_tiny_share_still_validates(n, few):
+    write_photos(n)
+    assert run(with_(FILES, validation="0.1", steps="5")) == 0
+    assert len(split_of("run")[1]) == few
+
+
+def test_one_picture_is_too_few(capsys):
+    write_photos(1)
+    assert "with its mask: validation needs a second one" in refused(capsys, FILES)
+
+
+def test_folds_hold_out_each_picture_once(capsys):
+    write_photos(5)
+    line = with_(FILES, folds="3", steps="5", every="5")
+    assert run(line) == 0
+    held_out = []
+    for k in (1, 2, 3):
+        held_out += split_of(f"run/fold{k}")[1]
+    assert sorted(held_out) == ["0", "1", "2", "3", "4"]
+    assert "run: IoU of the folds 0." in capsys.readouterr().out
+    noted = json.loads(Path("run/folds.json").read_text())
+    assert noted["mean"] == pytest.approx(np.mean(noted["iou"]))
+    assert run(line) == 0  # nothing is trained again
+    assert "run/fold3 is done" in capsys.readouterr().out
+
+
+# --- interrupted, longer, from given weights --------------------------------------
+
+
+def stop_after(monkeypatch, step):
+    """A Ctrl-C after the validation of a step."""
+    said = train.progress
 
     def ctrl_c(steps, history):
-        rows.append(history[-1]["step"])
-        raise KeyboardInterrupt
+        said(steps, history)
+        if history[-1]["step"] == step:
+            raise KeyboardInterrupt
 
+    monkeypatch.setattr(train, "progress", ctrl_c)
+
+
+@pytest.mark.parametrize("line", [DRAWN, FILES])
+def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_goes_on(
+    monkeypatch, capsys, line
+):
+    write_photos(5, 40, 70)
+    assert run(with_(line, out="whole")) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(train, "progress", ctrl_c)
-        assert run(DRAWN) == 130
-    assert rows == [2]
-    goes_on = "stopped; the same command goes on from run/checkpoint.pt\n"
-    assert capsys.readouterr().err == goes_on
-    assert run(with_(DRAWN, lr="0.1")) == 2
-    answer = "error: run holds another training (lr 0.005, not 0.1): name a new --out"
-    assert capsys.readouterr().err.startswith(answer)
-    assert run(DRAWN) == 0
+        stop_after(patch, 2)
+        capsys.readouterr()
+        assert run(line) == 130
+    goes_on = "stopped; the same command goes on from run/checkpoint.pt"
+    assert goes_on in capsys.readouterr().err
+    err = refused(capsys, with_(line, lr="0.1"))
+    assert "run holds another training (lr 0.005, not 0.1): name a new --out" in err
+    assert run(line) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "going on from run/checkpoint.pt"
     assert lines[2].startswith("step 4 of 6")
@@ -277,7 +333,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_the_same_command_goes_on(
     other, there = models.load_model("whole/model.pt")
     assert same_weights(net, other) and here == there
     content = Path("run/model.pt").read_bytes()
-    assert run(DRAWN) == 0
+    assert run(line) == 0
     assert capsys.readouterr().out == "run is done: run/model.pt\n"
     assert Path("run/model.pt").read_bytes() == content
 
@@ -286,94 +342,169 @@ def test_ctrl_c_before_the_first_validation(monkeypatch, capsys):
     def ctrl_c(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "flips", ctrl_c)
+    monkeypatch.setitem(train.FLIPS, "all", ctrl_c)
     assert run(DRAWN) == 130
     assert capsys.readouterr().err == "stopped; the same command begins again\n"
     assert [path.name for path in Path("run").iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "answer"),
+    [
+        (dict(loss="bce_dice"), "loss bce, not bce_dice"),
+        (dict(flips="none"), "flips all, not none"),
+    ],
+)
+def test_another_loss_or_augmentation_is_not_gone_on_with(
+    monkeypatch, capsys, change, answer
+):
+    write_photos()
+    stop_after(monkeypatch, 2)
+    assert run(FILES) == 130
+    assert answer in refused(capsys, with_(FILES, **change))
+
+
+def test_other_pictures_of_the_same_number_are_not_gone_on_with(monkeypatch, capsys):
+    write_photos()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        assert run(FILES) == 130
+    Image.new("RGB", (48, 40), (9, 9, 9)).save("photos/3.png")
+    capsys.readouterr()
+    assert run(FILES) == 2
+    err = capsys.readouterr().err
+    assert re.search(r"belongs to another training \(pictures \w+, not \w+\)", err)
+
+
+def test_a_finished_training_goes_on_to_more_steps(capsys):
+    assert run(DRAWN) == 0
+    longer = with_(DRAWN, steps="10")
+    assert "or go on with --resume" in refused(capsys, longer)
+    assert run(f"{longer} --resume") == 0
+    out = capsys.readouterr().out
+    assert "step 8 of 10" in out and "step 6 of" not in out
+    assert [row["step"] for row in history_of("run")] == [2, 4, 6, 8, 10]
+    assert run(longer) == 0
+    Path("run/checkpoint.pt").unlink()
+    err = refused(capsys, f"{with_(longer, steps='12')} --resume")
+    assert "no checkpoint.pt to resume from" in err and "--weights run/model.pt" in err
+
+
+def test_going_on_may_be_interrupted_too(monkeypatch, capsys):
+    assert run(DRAWN) == 0
+    longer = f"{with_(DRAWN, steps='10')} --resume"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        assert run(longer) == 130
+    assert run(longer) == 0
+    assert "is done" not in capsys.readouterr().out
+    assert [row["step"] for row in history_of("run")] == [2, 4, 6, 8, 10]
+
+
+def test_it_ends_where_nothing_gets_better(capsys):
+    line = with_(DRAWN, steps="40", lr="0.000001", patience="2")
+    line = with_(line, every="1")
+    assert run(line) == 0
+    rows = history_of("run")
+    best = rows.index(training.best_row(rows))
+    assert len(rows) == best + 3 < 40
+    assert f"no better validation since step {rows[best]['step']}" in (
+        capsys.readouterr().out
+    )
+
+
+def test_from_the_weights_of_another_training(capsys):
+    assert run(DRAWN) == 0
+    line = with_(DRAWN, out="more", lr="0.0000001", flips="none")
+    assert run(f"{line} --weights run/model.pt") == 0
+    before, _ = models.load_model("run/model.pt")
+    after, _ = models.load_model("more/model.pt")
+    for a, b in zip(before.parameters(), after.parameters()):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+    wider = f"{with_(line, out='wide')} --set widths=4,8,17 --weights run/model.pt"
+    assert "in the file and (17, 8, 3, 3) in the network" in refused(capsys, wider)
 
 
 def test_a_damaged_folder_is_named(capsys):
     assert run(DRAWN) == 0
     Path("run/model.pt").unlink()
     Path("run/checkpoint.pt").write_text("no weights")
+    capsys.readouterr()
     assert run(DRAWN) == 2
     assert "run/checkpoint.pt is damaged" in capsys.readouterr().err
     Path("run/settings.json").write_text("{")
-    assert run(DRAWN) == 2
-    assert "run/settings.json is damaged: delete run" in capsys.readouterr().err
+    assert "run/settings.json is damaged: delete run" in refused(capsys, DRAWN)
 
 
-def test_a_loss_that_is_not_finite_ends_with_status_1(monkeypatch, capsys):
-    broken = dict(bce=lambda logits, masks: logits.mean() * torch.nan)
-    monkeypatch.setattr(train, "LOSSES", broken)
-    assert run(DRAWN) == 1
-    err = capsys.readouterr().err
-    assert err.startswith("error: the loss is nan at step 1") and err.count("\n") == 1
+# --- where it runs ----------------------------------------------------------------
 
 
-def test_the_readers_own_folder(capsys):
-    assert run(with_(FILES, size="32 40", validation="0.4")) == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    assert "3 pictures to train on, 2 to validate, resized to 32 x 40 px" in first
-    assert run("predict --model run/model.pt --image photos/0.jpg --out 0.png") == 0
-    said = capsys.readouterr().out
-    mask = Image.open("0.png")
-    assert mask.size == (48, 40) and mask.mode == "L"
-    pixels = np.asarray(mask)
-    assert set(np.unique(pixels)) <= {0, 255}
-    assert said.startswith(f"0.png: {(pixels > 0).mean():.1%} of the pixels")
-    net, configuration = models.load_model("run/model.pt")
-    found = segment.segment(net, folders.read_image("photos/0.jpg"), configuration)
-    assert np.array_equal(pixels > 0, found[0].numpy())
+def test_folders_with_brackets_blanks_and_accents(folder):
+    write_photos(images="é [1] photos", masks="ü mäsks (2)")
+    words = [*with_(FILES, images=None, masks=None, out=None).split()]
+    words += ["--images", "é [1] photos", "--masks", "ü mäsks (2)"]
+    assert main([*words, "--out", "rün [a]"]) == 0
+    order = ["predict", "--model", "rün [a]/model.pt", "--image", "é [1] photos"]
+    assert main([*order, "--out", "answers [é]"]) == 0
+    assert len(list(Path("answers [é]").iterdir())) == 5
 
 
-def test_the_split_of_a_folder_depends_on_its_seed_alone():
-    pictures, validation = train.divided(10, 0.2, seed=1)
-    assert sorted([*pictures, *validation]) == list(range(10))
-    assert len(validation) == 2
-    assert train.divided(10, 0.2, seed=1) == (pictures, validation)
-    others = [train.divided(10, 0.2, seed)[1] for seed in (2, 3)]
-    assert others != [validation, validation]
-    assert len(train.divided(2, 0.9, seed=0)[0]) == 1
+def test_a_process_that_was_spawned_as_on_windows():
+    write_photos()
+    line = with_(FILES, steps="5").split()
+    process = multiprocessing.get_context("spawn").Process(target=main, args=(line,))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0 and Path("run/model.pt").exists()
+
+
+def test_two_processes_share_an_uneven_set_and_stop_early_together(folder):
+    write_photos(6)  # five to train on, batches of four
+    line = with_(FILES, set="norm=False", steps="40", every="1", lr="0.000001")
+    line = with_(line, patience="1", out="two")
+    words = []
+    for word in line.split():
+        here = word in ("photos", "masks", "two")
+        words.append(str(folder / word) if here else word)
+    done = parallel.launch(2, "-m", "helpers.app", *words, seconds=300)
+    assert done.returncode == 0, done.stderr
+    assert "no better validation since step" in done.stdout
+    assert run(with_(line, out="one")) == 0
+    one, two = history_of("one"), history_of("two")
+    assert 2 <= len(two) < 40
+    for a, b in zip(one, two):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-6)
 
 
 def test_mvtec_ad(capsys):
+    write_photos()
     root = Path("mvtec/nut")
     for kind, count in dict(good=3, crack=5).items():
         for k in range(count):
             for part in ("test", "ground_truth"):
                 (root / part / kind).mkdir(parents=True, exist_ok=True)
-            Image.open("photos/1.jpg").save(root / "test" / kind / f"{k}.png")
+            Image.open("photos/1.png").save(root / "test" / kind / f"{k}.png")
             if kind == "crack":
                 mask = Image.open("masks/1_mask.png")
                 mask.save(root / "ground_truth" / kind / f"{k}_mask.png")
     (root / "train" / "good").mkdir(parents=True)
-    Image.open("photos/2.jpg").save(root / "train" / "good" / "0.png")
+    Image.open("photos/2.png").save(root / "train" / "good" / "0.png")
     assert run(f"train {TINY} --mvtec mvtec --category nut --size 32 --out run") == 0
     assert "resized to 32 x 32 px" in capsys.readouterr().out
+    for k in range(2, 5):
+        (root / "test" / "crack" / f"{k}.png").unlink()
+        (root / "ground_truth" / "crack" / f"{k}_mask.png").unlink()
+    for path in (root / "test" / "good").iterdir():
+        path.unlink()
+    (root / "test" / "good" / "0.png").write_bytes(Path("photos/1.png").read_bytes())
+    line = f"train {TINY} --mvtec mvtec --category nut --size 32 --out few"
+    assert "less than 3 pictures of each kind" in refused(capsys, line)
 
 
-# --- predict ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "answer"),
-    [
-        (dict(image="full/letter.txt"), "full/letter.txt cannot be read"),
-        (dict(image="gone.jpg"), "gone.jpg cannot be read"),
-        (dict(model="gone.pt"), "gone.pt is no file: name a model.pt"),
-        (dict(model="full/letter.txt"), "full/letter.txt is damaged or is no model"),
-        (dict(out="photos/0.jpg"), "photos/0.jpg is no PNG"),
-        (dict(out="masks/0_mask.png"), "masks/0_mask.png is there already: name"),
-        (dict(out="nowhere/m.png"), "nowhere is not a folder: make it first"),
-    ],
-)
-def test_predict_refuses(capsys, change, answer):
-    net = models.build("00_segmentation.ThreeLayers", {})
-    facts = dict(threshold=0.5, size=(32, 32), resized=False, tiling=(256, 32))
-    models.save_model("a.pt", net, "00_segmentation.ThreeLayers", {}, **facts)
-    line = with_("predict --model a.pt --image photos/0.jpg --out m.png", **change)
-    assert run(line) == 2
-    out, err = capsys.readouterr()
-    assert err.startswith(f"error: {answer}") and err.count("\n") == 1 and out == ""
-    assert not Path("m.png").exists()
+def test_the_readers_files_agree_with_the_model():
+    write_photos()
+    assert run(FILES) == 0
+    assert run("predict --model run/model.pt --image photos/0.png --out 0.png") == 0
+    net, configuration = models.load_model("run/model.pt")
+    found = segment.segment(net, folders.read_image("photos/0.png"), configuration)
+    assert np.array_equal(np.asarray(Image.open("0.png")) > 0, found[0].numpy())

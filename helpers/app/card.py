@@ -1,0 +1,110 @@
+"""A model card in Markdown: what the model is for, how good it is, and its limits."""
+
+from helpers.app.report import between, number
+
+
+def text(run, about, scores, others, facts, licence):
+    """The card of a model, filled from what its folder knows.
+
+    `others`: scores on pictures that had no part in the training, or None. What only a
+    person knows is marked TODO.
+    """
+    data = scores["data"]
+    kind = "IoU" if about["classes"] == 1 else "mean IoU"
+    lines = [
+        f"# {about['network']}, trained as {run.resolve().name}",
+        "",
+        f"Segments {'volumes' if about['volumes'] else 'pictures'} into: "
+        f"{', '.join(about['names'])}.",
+        "",
+        "## Data",
+        "",
+        "TODO: where the pictures come from, who marked them, and on what terms.",
+        "",
+        f"- {len(data['train'])} to train on, {len(data['validation'])} to validate, "
+        f"divided by {told_group(about)}",
+        f"- sum of all pixels and masks: `{data['sum']}`",
+        "",
+        "## Scores",
+        "",
+        f"| pictures | {kind} | 95 % interval |",
+        "|---|---|---|",
+        row(f"validation ({len(scores['pictures'])})", scores),
+    ]
+    if others:
+        lines.append(row(f"others ({len(others['pictures'])})", others))
+    if about["classes"] > 1:
+        best = others or scores
+        lines += ["", "| class | IoU | 95 % interval |", "|---|---|---|"]
+        for name, one in zip(about["names"], best["classes"]):
+            lines.append(row(name, one))
+    lines += [
+        "",
+        "Scores are pooled over all pixels; the intervals say how much they depend on "
+        "which pictures there were (bootstrap).",
+        "",
+        "## Limits",
+        "",
+    ]
+    lines += [f"- {limit}" for limit in limits(about, data, scores, others)]
+    lines += ["- TODO: where it must not be used.", "", "## Licence", ""]
+    lines += [licence or "TODO: the licence of the model (--licence).", ""]
+    return "\n".join(lines + use(facts, about))
+
+
+def row(name, scores):
+    """A line of a table: name, score and interval."""
+    interval = between(scores["interval"], "") or "–"
+    return f"| {name} | {number(scores['iou'])} | {interval} |"
+
+
+def told_group(about):
+    return f"`{about['group']}`" if about.get("group") else "picture, at random"
+
+
+def limits(about, data, scores, others):
+    """What the numbers do not say: sentences."""
+    found = []
+    if not others:
+        found.append(
+            "Weights and threshold were chosen on the validation pictures, so their "
+            "score flatters; no others were tried (`report --images ... --masks ...`)."
+        )
+    if not about.get("group"):
+        found.append(
+            "Pictures were divided one by one: if several show one object, the score "
+            "flatters (`--group`)."
+        )
+    if not scores["interval"]:
+        found.append("There are too few pictures for an interval.")
+    absent = []
+    for name, one in zip(about["names"], scores["classes"]):
+        if about["classes"] > 1 and one["iou"] is None:
+            absent.append(name)
+    if absent:
+        found.append(f"Never seen in validation: {', '.join(absent)}.")
+    if not about["exact"]:
+        found.append("It sees farther than a tile: in large pictures seams can show.")
+    sizes = {tuple(size) for size in data["sizes"]}
+    found.append(f"Trained on pictures from {min(sizes)} to {max(sizes)} px.")
+    return found
+
+
+def use(facts, about):
+    """How to use the model, here and elsewhere: lines."""
+    mask = "MASK.nii.gz" if about["volumes"] else "MASK.png"
+    lines = [
+        "## How to use it",
+        "",
+        "```",
+        f"python -m helpers.app predict --model model.pt --image PICTURE --out {mask}",
+        "```",
+        "",
+        "`model.onnx` takes `image` and returns `logits`; its metadata say the same:",
+        "",
+    ]
+    for key, value in facts.items():
+        lines.append(f"- {key}: {value}")
+    lines += ["", "## Versions", ""]
+    lines += [f"- {name} {version}" for name, version in about["versions"].items()]
+    return [*lines, ""]

@@ -1,0 +1,155 @@
+"""A model for other programs: an ONNX file with all that its use needs, and a card."""
+
+import json
+import logging
+import warnings
+
+import torch
+from torch import nn
+
+from helpers import trace
+from helpers.app import card, models
+from helpers.app.files import read_json, whole, write_text
+from helpers.app.lines import say
+from helpers.training import main_map
+
+STEPS = 1, 2, 4, 8, 16, 32, 64  # by which networks may want sizes to be divisible
+TOLERANCE = 1e-3  # of a logit; float32, sums in another order
+
+
+def export(run, out, licence):
+    """Write model.onnx and card.md of a training's folder, whole or not at all."""
+    out = out or run
+    if not out.is_dir():
+        raise ValueError(f"{out} is not a folder: make it first")
+    net, about = models.load_model(run / "model.pt")
+    scores = read_json(run / "scores.json")
+    others = run / "others.json"
+    held_out = read_json(others) if others.exists() else None
+    channels = 1 if about["volumes"] else 3
+    step = step_of(net, channels, about["size"])
+    facts = metadata(about, step)
+    apart = to_onnx(out / "model.onnx", net.eval(), channels, about, step, facts)
+    say(f"{out / 'model.onnx'}: at most {apart:.0e} of a logit apart from PyTorch")
+    text = card.text(run, about, scores, held_out, facts, licence)
+    write_text(out / "card.md", text)
+    say(f"{out / 'card.md'}")
+
+
+class Main(nn.Module):
+    """A network's first map alone."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, image):
+        return main_map(self.net(image))
+
+
+def step_of(net, channels, size):
+    """By how much sizes may differ that the network takes: its step."""
+    for step in STEPS:
+        if takes(net, channels, [side + step for side in size]):
+            return step
+    raise ValueError(f"the network takes no size but {tuple(size)} px or voxels")
+
+
+def takes(net, channels, size):
+    """Whether a network takes a picture of this size; only shapes are computed."""
+    twin, picture = trace.on_meta(net, 1, channels, *size)
+    try:
+        with torch.device("meta"):
+            twin(picture)
+    except Exception:
+        return False
+    return True
+
+
+def metadata(about, step):
+    """What another program must know: texts by name."""
+    axes = "depth height width" if about["volumes"] else "height width"
+    scale = "values over 255 (8 bits), RGB order, no mean subtracted"
+    if about.get("span"):
+        low, high = about["span"]
+        scale = f"(values - {low}) / ({high} - {low}), cut to 0..1"
+    if about["volumes"]:
+        scale = "less the volume's mean, over its deviation; axes z, y, x"
+    answer = "sigmoid(logits) > threshold is object"
+    if about["classes"] > 1:
+        answer = "the class with the largest logit"
+    resize = "none: native scale"
+    if about["resized"]:
+        resize = f"to {about['size']} (height, width), bilinear; the answer back"
+    remainder = [side % step for side in about["size"]]
+    return dict(
+        network=about["network"], classes=str(about["classes"]), answer=answer,
+        names=json.dumps(about["names"]), threshold=str(about["threshold"]),
+        scale=scale, resize=resize, axes=f"batch channel {axes}",
+        sizes=f"{axes}: multiples of {step} plus {remainder}",
+        tile_and_margin=json.dumps(about["tiling"]),
+    )  # fmt: skip
+
+
+def to_onnx(path, net, channels, about, step, facts):
+    """Write the file with open batch and sides; how far it is from PyTorch, in logits.
+
+    It is written only if onnxruntime gives the same at two sizes and two batches.
+    """
+    import onnx
+
+    torch.manual_seed(0)
+    size = about["size"]
+    example = torch.rand(2, channels, *size)
+    open_sides = {0: torch.export.Dim("batch", min=1, max=1024)}
+    for axis, side in enumerate(size):
+        more = step * torch.export.Dim(f"side{axis}", min=1, max=4096 // step)
+        open_sides[axis + 2] = more + side % step if side % step else more
+    program = exported(Main(net).eval(), example, open_sides)
+    with whole(path) as part:
+        program.save(part)
+        content = onnx.load(part)
+        for key, value in facts.items():
+            content.metadata_props.add(key=key, value=value)
+        onnx.checker.check_model(content)
+        onnx.save(content, part)
+        larger = [side + 2 * step for side in size]
+        apart = max(
+            difference(part, net, example),
+            difference(part, net, torch.rand(1, channels, *larger)),
+        )
+        if not apart < TOLERANCE:
+            raise ValueError(f"the ONNX file is {apart:.1g} of a logit off: left out")
+    return apart
+
+
+def exported(net, example, open_sides):
+    """The ONNX program; ValueError with the deepest reason where it cannot be."""
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                net, (example,), dynamo=True, verbose=False,
+                dynamic_shapes=(open_sides,), input_names=["image"],
+                output_names=["logits"],
+            )  # fmt: skip
+    except Exception as error:
+        while error.__cause__:
+            error = error.__cause__
+        reason = str(error).split("message: ")[-1].strip().splitlines()[0]
+        raise ValueError(f"this network cannot be exported ({reason})") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def difference(path, net, image):
+    """The largest difference between the file's answer and the network's."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(path), options)
+    found = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    with torch.no_grad():
+        return (main_map(net(image)) - found).abs().max().item()

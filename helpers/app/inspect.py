@@ -1,0 +1,278 @@
+"""What a folder of pictures and masks holds, and what is odd about it, before training.
+
+Nothing is changed. Each file is read as training would read it; what it would refuse is
+listed, all of it. `alike` looks for pictures on both sides of the split.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from helpers import masks, nifti
+from helpers.app import sheet, sources
+from helpers.app.lines import many, one_line, say
+from helpers.metrics import IGNORE
+from helpers.pairs import files, left_out, same_header, some
+from helpers.pictures import ENDINGS, decode, read_image
+
+THUMBNAIL, ALIKE = 24, 0.98  # px of a side; correlation of two thumbnails
+CARDS = 60  # on a contact sheet
+SHOWN = 5  # refusals in words
+MOSTLY, SELDOM = 0.5, 0.25  # share of the object: perhaps black and white are swapped
+
+
+def inspect(args):
+    """Say what there is, write the contact sheet; 1 if something is odd, else 0."""
+    if not (args.images and args.masks):
+        raise ValueError("--images and --masks are needed")
+    if args.out is not None:
+        new_page(args.out)
+    how = sources.reading(args)
+    volumes = sources.holds_volumes(args.images)
+    pairs, odd = lenient(args.images, args.masks, nifti.ENDINGS if volumes else ENDINGS)
+    good, refused = [], {}
+    for image, mask in pairs:
+        try:
+            good += looks_at(image, mask, how, args, volumes)
+        except ValueError as error:
+            refused[image] = one_line(error)
+    facts = [f"{many(len(pairs), 'pair')}, {many(len(good), 'sample')} to train with"]
+    odd += list(refused.values())[:SHOWN]
+    if len(refused) > SHOWN:
+        odd.append(f"{len(refused)} pairs are refused in all, for the like")
+    if good:
+        counts = class_counts(good, how.count)
+        facts += said(good, counts, how)
+        odd += oddities(good, counts, how)
+    if len(good) > 1:
+        odd += divided(good, args, facts)
+    for line in facts:
+        say(line)
+    for line in odd:
+        say(f"odd: {one_line(line)}")
+    if refused and not volumes:
+        for line in proposed(pairs):
+            say(line)
+    if args.out is not None:
+        write_sheet(args, how, facts, odd, good, refused)
+    return 1 if odd else 0
+
+
+def new_page(out):
+    if out.suffix.lower() != ".html":
+        raise ValueError(f"{out} is no .html: the contact sheet is a page")
+    if out.exists():
+        raise ValueError(f"{out} is there already: name another, or delete it")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out.parent} is not a folder: make it first")
+
+
+def lenient(images, labels, endings):
+    """[(image, mask)] that belong together by name, and what stands alone."""
+    pictures, marks = files(images, endings), files(labels, endings)
+    pairs, odd, used = [], [], set()
+    for stem, path in pictures.items():
+        owned = []
+        for name in (stem, f"{stem}_mask"):
+            if name in marks:
+                owned.append(marks[name])
+        used.update(owned)
+        if owned:
+            pairs.append((path, owned[0]))
+        else:
+            odd.append(f"{path} has no mask")
+        if len(owned) > 1:
+            odd.append(f"{path} has two masks: {some(owned)}")
+    lost = sorted(set(marks.values()) - used)
+    if lost:
+        odd.append(f"{many(len(lost), 'mask')} without image: {some(lost)}")
+    skipped = left_out(images, endings) + left_out(labels, endings)
+    if skipped:
+        odd.append(f"not read: {some(skipped)}")
+    return pairs, odd
+
+
+def looks_at(image, mask, how, args, volumes):
+    """What is known of each sample in two files: a list of dicts; or ValueError."""
+    look = dict(name=sources.name_of(image, ENDINGS + nifti.ENDINGS), image=image)
+    look |= dict(mask=mask, page=None)
+    if volumes:
+        nifti.same_place(image, mask)
+        kind = nifti.load(image).get_data_dtype().name
+        return [look | described(*both(look, how, args), kind)]
+    pages, found = same_header(image, mask, args.stacks), []
+    for page in range(pages):
+        own = look | dict(page=page if pages > 1 else None)
+        kind = decode(image, own["page"]).values.dtype.name
+        found.append(own | described(*both(own, how, args), kind))
+    return found
+
+
+def both(look, how, args):
+    """Image and mask of a sample, as training reads them."""
+    if look["image"].name.lower().endswith(nifti.ENDINGS):
+        image = nifti.read_volume(look["image"])
+        return image, nifti.read_labels(look["mask"], how.how)
+    image = read_image(look["image"], look["page"], args.span)
+    return image, how.how.read(look["mask"], look["page"])
+
+
+def described(image, labels, kind):
+    """Facts of a sample that was read: its size, its counts, a thumbnail."""
+    counted = labels[labels != IGNORE].long().flatten()
+    return dict(
+        size=" x ".join(map(str, image.shape[1:])), kind=kind,
+        flat=bool(image.min() == image.max()), thumbnail=vector(image),
+        counts=torch.bincount(counted, minlength=2).tolist(),
+    )  # fmt: skip
+
+
+def class_counts(looks, count):
+    """Pixels (samples, classes) of each class."""
+    counts = np.zeros((len(looks), max(2, count)))
+    for row, look in zip(counts, looks):
+        row[: len(look["counts"])] = look["counts"]
+    return counts
+
+
+# --- what is said -----------------------------------------------------------------
+
+
+def said(good, counts, how):
+    """Sizes, kinds of values, and classes with their shares: lines."""
+    lines = [f"sizes, height first: {tally(good, 'size')}"]
+    lines.append(f"values: {tally(good, 'kind')}")
+    shares = counts.sum(0) / max(1, counts.sum())
+    for number, name in enumerate(how.names):
+        inside = int((counts[:, number] > 0).sum())
+        share = f"{shares[number]:.2%} of the pixels"
+        lines.append(f"{name}: {share}, in {inside} of {len(good)}")
+    return lines
+
+
+def tally(looks, key, most=3):
+    """The commonest values of a key, and how often they are there."""
+    found = Counter(look[key] for look in looks)
+    shown = ", ".join(f"{value} ({n})" for value, n in found.most_common(most))
+    return shown + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def oddities(good, counts, how):
+    """What would be read without a word, and yet be wrong: lines."""
+    odd, flat, swapped = [], [], []
+    share = counts[:, 1] / np.maximum(counts.sum(1), 1)
+    usual = np.median(share)
+    for look, own in zip(good, share):
+        if look["flat"]:
+            flat.append(look["name"])
+        if how.count == 1 and own > MOSTLY and usual < SELDOM:
+            swapped.append(f"{look['name']} ({own:.0%})")
+    if flat:
+        odd.append(f"of one colour all over: {some(flat)}")
+    if swapped:
+        what = f"nearly all is object where the median is {usual:.0%}, is it inverted"
+        odd.append(f"{what}? {some(swapped)}")
+    for number, name in enumerate(how.names):
+        if not counts[:, number].any():
+            odd.append(f"{name} is in no mask")
+    return odd
+
+
+def divided(good, args, facts):
+    """How the samples would be divided, and which are on both sides: odd lines."""
+    names, files = [], []
+    for look in good:
+        page = "" if look["page"] is None else f"_page{look['page'] + 1}"
+        names.append(look["name"] + page)
+        files.append(look["image"])
+    try:
+        groups = sources.grouped(names, files, args.group)
+        train, validation = sources.divided(groups, args.validation, args.split_seed)
+    except ValueError as error:
+        return [str(error)]
+    facts.append(
+        f"split: {len(train)} to train on, {len(validation)} to validate "
+        f"({len(set(groups))} objects, --split-seed {args.split_seed})"
+    )
+    twins = []
+    for i, j in alike(good, train, validation):
+        twins.append(f"{names[i]} and {names[j]}")
+    if not twins:
+        return []
+    told = f"{many(len(twins), 'pair')} nearly the same on both sides of the split"
+    return [f"{told}: {some(twins)}; keep them together with --group"]
+
+
+# --- near-duplicates --------------------------------------------------------------
+
+
+def vector(image):
+    """A thumbnail as a vector of mean 0 and length 1; zeros for one colour."""
+    grey = sheet.middle(image).mean(0, keepdim=True)
+    small = F.adaptive_avg_pool2d(grey, THUMBNAIL).flatten()
+    small = small - small.mean()
+    return small / small.norm().clamp(min=1e-6)
+
+
+def alike(looks, train, validation):
+    """[(i, j)]: pictures of both parts whose thumbnails agree, most alike first."""
+    vectors = torch.stack([look["thumbnail"] for look in looks])
+    agreement = vectors[train] @ vectors[validation].T
+    found = []
+    for i, j in (agreement >= ALIKE).nonzero().tolist():
+        found.append((-agreement[i, j].item(), train[i], validation[j]))
+    found.sort()
+    return [(i, j) for _, i, j in found]
+
+
+# --- what the masks hold ----------------------------------------------------------
+
+
+def proposed(pairs, most=30):
+    """A settings file for --colours, from the values in the masks, to be confirmed."""
+    total = Counter()
+    for _, mask in pairs[:most]:
+        try:
+            total.update(masks.counted(mask))
+        except ValueError:
+            continue
+    kinds = set(map(type, total))
+    if not total or len(kinds) > 1 or len(total) > most:
+        return []
+    lines = ["the masks hold these values; name and check them, then use --colours:"]
+    for number, value in enumerate(sorted(total)):
+        shown = list(value) if isinstance(value, tuple) else value
+        lines.append(f"  class{number} = {shown}  # {total[value]:,} px")
+    return lines
+
+
+# --- the contact sheet ------------------------------------------------------------
+
+
+def write_sheet(args, how, facts, odd, good, refused):
+    """What was said, and cards of pictures with their masks laid over them."""
+    parts = [sheet.items(facts)]
+    if odd:
+        parts += [sheet.heading("What is odd"), sheet.items(odd, "odd")]
+    else:
+        parts.append(sheet.paragraph("Nothing odd was found."))
+    parts.append(sheet.heading("Pictures with their masks"))
+    parts.append(sheet.legend(how.names, how.colours))
+    cards = []
+    for path, text in list(refused.items())[:CARDS]:
+        cards.append(sheet.paragraph(f"{path.name}: {text}", "odd"))
+    for look in good[: CARDS - len(cards)]:
+        image, labels = both(look, how, args)
+        marked = sheet.marked(image, labels, how.colours, 160)
+        name = look["name"]
+        caption = f"{name}, {look['size']}"
+        cards.append(sheet.picture(marked, f"{name} with its mask", caption))
+    parts.append(f'<div class="cards">{"".join(cards)}</div>')
+    more = len(good) + len(refused) - len(cards)
+    if more:
+        parts.append(sheet.paragraph(f"{more} more are not shown.", "soft"))
+    sheet.write_page(args.out, f"Contact sheet of {Path(args.images).name}", parts)
+    say(f"contact sheet: {args.out}")

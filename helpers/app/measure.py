@@ -1,0 +1,197 @@
+"""How well a model does on whole pictures, each by itself, and how sure that is.
+
+A picture's counts are two numbers for each class: pixels in both answer and truth, and
+pixels in either. All scores are ratios of their sums. Their intervals come from the
+bootstrap: pictures (or, if they are grouped, objects) are drawn anew, with replacement.
+"""
+
+import numpy as np
+import torch
+
+from helpers import groups, metrics
+from helpers.app.segment import answer
+
+DRAWS = 1000
+BINS = 10  # of the calibration curve
+FEW = 3  # pictures or objects, below which an interval says nothing
+
+
+def measure(net, configuration, samples, names, objects):
+    """Scores of a model on whole pictures: a dict of plain values, for a file.
+
+    `samples` are pairs of image and mask (or label map), `names` and `objects` what
+    they are called and show. Where `configuration` has no threshold (yet), masks of one
+    object are cut where the pooled IoU of these very pictures is best.
+
+    Returns dict(threshold, iou, interval, classes, pictures, thresholds, calibration):
+    `classes` and `pictures` are lists of dicts, the last two curves, lists of points.
+    """
+    several = configuration["classes"] > 1
+    curves, levels, counts, rows = Curves(), [], [], []
+    for image, mask in Each(samples):
+        logits = answer(net, image, configuration)
+        if several:
+            curves.add_classes(logits, mask)
+            counts.append(class_counts(logits, mask))
+        else:
+            levels.append(curves.add(logits, mask))
+    threshold = None
+    if not several:
+        number = curves.number(configuration.get("threshold"))
+        threshold = metrics.THRESHOLDS[number].item()
+        for level, (_, mask) in zip(levels, Each(samples)):
+            found = (level > number)[None]
+            counts.append(mask_counts(found, mask))
+            row = {}
+            if mask.ndim == 3:
+                row["boundary_f1"] = metrics.boundary_f1(found, mask[None])
+            rows.append(row)
+    counts = np.array(counts, float)
+    pictures = []
+    for k, name in enumerate(names):
+        row = dict(name=name, object=str(objects[k]), iou=score(counts[k : k + 1]))
+        pictures.append(row | (rows[k] if rows else {}))
+    return dict(
+        threshold=threshold, **summary(counts, objects), pictures=pictures,
+        thresholds=curves.ious(), calibration=curves.calibration(),
+    )  # fmt: skip
+
+
+class Each:
+    """The items of a data set, one after the other."""
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __iter__(self):
+        for index in range(len(self.samples)):
+            yield self.samples[index]
+
+
+def mask_counts(found, mask):
+    """Counts [[both, either]] of masks (1, 1, ...) and (1, ...)."""
+    truth = mask[None].bool()
+    return [[(found & truth).sum().item(), (found | truth).sum().item()]]
+
+
+def class_counts(logits, labels):
+    """Counts (K, 2) of logits (K, ...) and a label map (1, ...)."""
+    found = logits.argmax(0, keepdim=True)
+    matrix = metrics.confusion(found, labels, len(logits))
+    both = matrix.diag()
+    return torch.stack([both, matrix.sum(0) + matrix.sum(1) - both], 1).tolist()
+
+
+def score(counts):
+    """Pooled IoU of counts (pictures, classes, 2), the mean of the classes that occur.
+
+    One class that occurs nowhere and is found nowhere: 1 (masks of one object), as in
+    `metrics.iou`; of several: None.
+    """
+    value = float(groups.score(counts))
+    if np.isnan(value):
+        return 1.0 if counts.shape[1] == 1 else None
+    return value
+
+
+def summary(counts, objects):
+    """dict(iou, interval, classes) of counts (pictures, classes, 2)."""
+    total = groups.add_up(counts, objects)
+    n = len(total)
+    often = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    drawn, by_class = [], []
+    for times in often:  # how often each object is drawn
+        of_draw = (total * times[:, None, None]).sum(axis=0)
+        drawn.append(score(of_draw[None]))
+        by_class.append(ratios(of_draw))
+    classes = []
+    own = ratios(total.sum(axis=0))
+    for k, column in enumerate(np.array(by_class).T):
+        value = None if np.isnan(own[k]) else float(own[k])
+        classes.append(dict(iou=value, interval=interval(column, n)))
+    drawn = np.array(drawn, float)  # None becomes NaN
+    return dict(iou=score(total), interval=interval(drawn, n), classes=classes)
+
+
+def ratios(counts):
+    """IoU of each class of counts (classes, 2); NaN where it occurs nowhere."""
+    both, either = counts.T
+    return np.where(either > 0, both / np.maximum(either, 1), np.nan)
+
+
+def interval(values, n):
+    """[2.5 %, 97.5 %] of drawn scores; None of less than three objects."""
+    values = values[~np.isnan(values)]
+    if n < FEW or not len(values):
+        return None
+    return np.percentile(values, [2.5, 97.5]).tolist()
+
+
+class Curves:
+    """What is added up over pictures: IoU at each threshold, and the calibration."""
+
+    def __init__(self):
+        bins = len(metrics.THRESHOLDS) + 1
+        self.hits, self.marks = torch.zeros(2, bins, dtype=torch.int64)
+        self.truth = 0
+        self.sums = np.zeros((BINS, 3))  # pixels, their probabilities, those right
+
+    def add(self, logits, mask):
+        """Add a picture with one object; return how many thresholds pixels exceed."""
+        p = logits.sigmoid()
+        thresholds = metrics.THRESHOLDS.to(p.dtype)
+        level = torch.bucketize(p, thresholds).byte()
+        truth = mask.bool()
+        bins = len(self.hits)
+        self.hits += torch.bincount(level[truth], minlength=bins)
+        self.marks += torch.bincount(level.flatten(), minlength=bins)
+        self.truth += int(truth.sum())
+        self.calibrate(p.flatten(), truth.flatten())
+        return level
+
+    def add_classes(self, logits, labels):
+        """Add a picture of several classes: of the class that was chosen."""
+        p, found = logits.softmax(0).max(0)
+        counted = labels[0] != metrics.IGNORE
+        right = found[counted] == labels[0][counted]
+        self.calibrate(p[counted], right)
+
+    def calibrate(self, p, right):
+        which = (p * BINS).long().clamp(max=BINS - 1).numpy()
+        weights = np.ones(len(which)), p.double().numpy(), right.double().numpy()
+        for k, each in enumerate(weights):
+            self.sums[:, k] += np.bincount(which, each, BINS)
+
+    def values(self):
+        """Pooled IoU at each threshold."""
+        hits, marks = above(self.hits), above(self.marks)
+        union = marks + self.truth - hits
+        return torch.where(union > 0, hits / union.clamp(min=1), 1.0)
+
+    def number(self, threshold):
+        """Which of THRESHOLDS is the stated one, or the best one."""
+        if threshold is None:
+            return int(self.values().argmax())
+        return int((metrics.THRESHOLDS - threshold).abs().argmin())
+
+    def ious(self):
+        """[[threshold, pooled IoU]]; empty for several classes."""
+        if not self.marks.any():
+            return []
+        points = []
+        for threshold, value in zip(metrics.THRESHOLDS.tolist(), self.values()):
+            points.append([threshold, value.item()])
+        return points
+
+    def calibration(self):
+        """[[mean probability, share that is right, pixels]] of the bins with pixels."""
+        points = []
+        for pixels, p, right in self.sums.tolist():
+            if pixels:
+                points.append([p / pixels, right / pixels, int(pixels)])
+        return points
+
+
+def above(counts):
+    """Pixels above at least so many thresholds: sums from the highest bin down."""
+    return counts.flip(0).cumsum(0).flip(0)[1:]

@@ -1,0 +1,150 @@
+"""A trained model on a picture, a volume, or a folder of them.
+
+Pictures become PNGs of their own size: 0 and 255 for one object, a palette of class
+numbers for several classes. Volumes become NIfTI with their own axes and affine.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helpers import chapters, nifti
+from helpers.app import models, weights
+from helpers.app.files import whole
+from helpers.app.lines import many, say
+from helpers.app.segment import segment
+from helpers.app.sources import name_of
+from helpers.pairs import files, left_out, tell_skipped
+from helpers.pictures import ENDINGS, page_count, read_image
+
+
+def predict(model, image, out):
+    """Segment a file, or all files of a folder into a new folder."""
+    net, about = opened(model)
+    endings = nifti.ENDINGS if about.get("volumes") else ENDINGS
+    if not image.is_dir():
+        new_file(out, about)
+        say(f"{out}: {one(net, about, image, out)}")
+        return
+    if out.exists():
+        raise ValueError(f"{out} is there already: name a new folder, or delete it")
+    found = files(image, endings)
+    tell_skipped(left_out(image, endings))
+    jobs = []
+    for path in found.values():
+        jobs += pages_of(path, about)
+    out.mkdir(parents=True)
+    refused = []
+    for number, (path, page) in enumerate(jobs, 1):
+        target = out / f"{target_name(path, page)}{ending(about)}"
+        try:
+            told = one(net, about, path, target, page)
+        except ValueError as error:
+            refused.append(str(error))
+            continue
+        say(f"{number} of {len(jobs)}: {target}: {told}")
+    if refused:
+        n, all_of = len(refused), many(len(jobs), "picture")
+        raise ValueError(f"{n} of {all_of} refused, the others done: {refused[0]}")
+
+
+def opened(path):
+    """The network in a model.pt, and what it knows; or the authors' U2-Net.
+
+    Their weights find what stands out: prepared as chapter 06 does, above one half.
+    """
+    try:
+        return models.load_model(path)
+    except ValueError as problem:
+        net = weights.official(path)
+        if net is None:
+            raise problem
+        return net, dict(classes=1, threshold=0.5, saliency=True)
+
+
+def one(net, about, image, out, page=None):
+    """Segment one file (or a page of it) and write the answer: what there is to say."""
+    if about.get("volumes"):
+        # nibabel goes by the ending, which a temporary name must keep.
+        found = segment(net, nifti.read_volume(image), about)
+        part = out.with_name(f"part-{out.name}")
+        try:
+            nifti.write_answer(found, image, part)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+        return told(found, about, image)
+    picture = read_image(image, page, about.get("span"))
+    if about.get("saliency"):
+        seen = chapters.load("06_u2net").saliency(net, picture)
+        found = seen > about["threshold"]
+    else:
+        found = segment(net, picture, about)
+    with whole(out) as part:
+        drawn(found, about).save(part, "PNG")
+    return told(found, about)
+
+
+def drawn(found, about):
+    """The picture of an answer (1, H, W): 0 and 255, or a palette of class numbers."""
+    if about["classes"] == 1:
+        return Image.fromarray(found[0].numpy().astype("uint8") * 255)
+    image = Image.fromarray(found[0].numpy().astype("uint8"))
+    image.putpalette(np.array(about["colours"], np.uint8).ravel().tolist())
+    return image
+
+
+def told(found, about, image=None):
+    """How much was found, in words; of a volume in mm3, too."""
+    unit, size = "of the pixels", 0
+    if image is not None:
+        unit = "of the voxels"
+        size = float(np.prod(nifti.load(image).header.get_zooms()[:3]))
+    parts = []
+    names = ["", "found"] if about["classes"] == 1 else about["names"]
+    for number, name in enumerate(names):
+        if not name:
+            continue
+        inside = found == bool(number) if about["classes"] == 1 else found == number
+        text = f"{name} {inside.double().mean():.1%}"
+        if size:
+            text += f" ({inside.sum().item() * size:,.0f} mm3)"
+        parts.append(text)
+    end = ""
+    if about["classes"] == 1:
+        end = f", probability above {about['threshold']:.2f}"
+    return f"{', '.join(parts)} {unit}{end}"
+
+
+# --- files ------------------------------------------------------------------------
+
+
+def ending(about):
+    return ".nii.gz" if about.get("volumes") else ".png"
+
+
+def new_file(out, about):
+    """Refuse a file that is there, or whose format does not keep the answer."""
+    want = ending(about)
+    if not out.name.lower().endswith((want, want.removesuffix(".gz"))):
+        what = "a volume's answer is NIfTI: name a .nii.gz"
+        if want == ".png":
+            what = "other formats would blur the mask: name a .png"
+        raise ValueError(f"{out} is no {want}: {what}")
+    if out.exists():
+        raise ValueError(f"{out} is there already: name another, or delete it")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out.parent} is not a folder: make it first")
+
+
+def pages_of(path, about):
+    """[(path, page)]: the file, or each page of a stack if the training took them."""
+    if about.get("stacks") and page_count(path) > 1:
+        return [(path, page) for page in range(page_count(path))]
+    return [(path, None)]
+
+
+def target_name(path, page):
+    name = name_of(Path(path), ENDINGS + nifti.ENDINGS)
+    return name if page is None else f"{name}_page{page + 1}"

@@ -1,0 +1,284 @@
+"""What one shows a colleague: a training in one HTML file that opens offline."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from helpers import folders, nifti
+from helpers.app import models, sheet, sources
+from helpers.app.files import read_json, write_json
+from helpers.app.lines import say
+from helpers.app.measure import measure
+from helpers.app.segment import segment
+from helpers.app.settings import settle
+from helpers.metrics import IGNORE
+
+WORST = 10
+CHOSEN = (
+    "The weights (and the threshold) were chosen on these pictures: pictures that had "
+    "no part in it will score a little lower."
+)
+HELD_OUT = "These pictures had no part in the training."
+
+
+def report(run, images, masks, out):
+    """Write the page of a training's folder; with pictures of their own, of these too.
+
+    Scores of such pictures are kept as others.json, for the model card.
+    """
+    if bool(images) != bool(masks):
+        raise ValueError("--images goes with --masks")
+    training = opened(run)
+    out = out or run / "report.html"
+    if out.suffix.lower() != ".html" or not out.parent.is_dir():
+        raise ValueError(f"{out} is no .html in a folder that is there")
+    parts = [sheet.paragraph(training.lead, "lead"), *progress(training)]
+    title = "Validation pictures"
+    source = sources.read(training.args, training.how, training.fold)
+    same_pictures(run, source, training.scores["data"])
+    samples = Part(source.samples, source.validation)
+    parts += scored(title, CHOSEN, training, training.scores, samples)
+    if images:
+        others, scores = other_pictures(training, images, masks)
+        write_json(run / "others.json", scores)
+        parts += scored("Other pictures", HELD_OUT, training, scores, others)
+    parts += data_checks(training.scores["data"])
+    parts += settings(training)
+    sheet.write_page(out, f"Report of {run.resolve().name}", parts)
+    say(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+
+
+class Part:
+    """Some items of a data set."""
+
+    def __init__(self, samples, indices):
+        self.samples, self.indices = samples, indices
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, index):
+        return self.samples[self.indices[index]]
+
+
+def opened(run):
+    """All that a training's folder holds; ValueError where it is none, or not done."""
+    if (run / "folds.json").exists():
+        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
+    if not (run / "model.pt").exists():
+        raise ValueError(f"{run} holds no model.pt: name the folder of a training")
+    net, about = models.load_model(run / "model.pt")
+    history = read_json(run / "history.json")
+    scores = read_json(run / "scores.json")
+    asked = dict(history["settings"])
+    fold = asked.pop("fold", None)
+    args = SimpleNamespace(**asked)
+    settle(args)
+    how = sources.reading(args)
+    kind = "IoU" if about["classes"] == 1 else "mean IoU"
+    lead = (
+        f"{about['network']} on {len(scores['data']['train'])} pictures: validation "
+        f"{kind} {scores['iou']:.3f}{between(scores['interval'])}."
+    )
+    return SimpleNamespace(
+        net=net, about=about, history=history, scores=scores, args=args, how=how,
+        fold=None if fold is None else fold - 1, lead=lead, kind=kind,
+    )  # fmt: skip
+
+
+def same_pictures(run, source, facts):
+    if source.names != facts["names"]:
+        raise ValueError(
+            f"the pictures of {run} have other names than when it was trained: put "
+            "them back, or train again"
+        )
+
+
+def other_pictures(training, images, masks):
+    """Pictures that had no part in the training, and the model's scores on them."""
+    args, how = training.args, training.how
+    if sources.holds_volumes(images) != bool(training.about["volumes"]):
+        raise ValueError(f"{images} holds another kind of data than the training had")
+    if training.about["volumes"]:
+        samples = nifti.Volumes(images, masks, how.how)
+    else:
+        samples = folders.ImageMaskFolder(
+            images, masks, None, how.how, args.span and tuple(args.span), args.stacks
+        )
+    names, files = sources.names_of(samples)
+    objects = sources.grouped(names, files, args.group)
+    return samples, measure(training.net, training.about, samples, names, objects)
+
+
+# --- figures ----------------------------------------------------------------------
+
+
+def figure(width=6.4, height=3):
+    found = Figure(figsize=(width, height), layout="constrained", dpi=96)
+    return found, found.subplots()
+
+
+def progress(training):
+    """Loss and validation score over the steps."""
+    rows = training.history["history"]
+    steps = [row["step"] for row in rows]
+    drawing, axes = figure()
+    losses, scores = [row["loss"] for row in rows], [row["score"] for row in rows]
+    axes.plot(steps, losses, color="#667", label="training loss")
+    axes.set(xlabel="step", ylabel="loss")
+    right = axes.twinx()
+    right.plot(steps, scores, color="#b3541e", marker="o", label=training.kind)
+    right.set(ylim=(0, 1), ylabel=f"validation {training.kind}")
+    drawing.legend(loc="outside upper center", ncols=2)
+    best = max(rows, key=lambda row: (row["score"], row["step"]))
+    text = f"The weights of step {best['step']} are kept. {rows[-1]['seconds']:.0f} s."
+    alt = "Loss and validation score against the steps."
+    return [sheet.heading("Training"), sheet.picture(drawing, alt, text)]
+
+
+def scored(title, note, training, scores, samples):
+    """One set of pictures: scores, curves, each picture, and the worst of them."""
+    parts = [sheet.heading(title), sheet.paragraph(note, "soft")]
+    parts.append(score_table(training, scores))
+    parts += curves(training, scores)
+    rows = sorted(scores["pictures"], key=worst_first)
+    lines = []
+    for row in rows:
+        edge = row.get("boundary_f1")
+        lines.append([row["name"], number(row["iou"]), number(edge)])
+    every = sheet.table(lines, ["picture", training.kind, "boundary F1"])
+    summary = f"<summary>Each of the {len(rows)} pictures</summary>"
+    parts.append(f"<details>{summary}{every}</details>")
+    parts.append(sheet.heading(f"{title}: the worst"))
+    parts.append(sheet.legend(training.how.names, training.how.colours))
+    for row in rows[:WORST]:
+        image, mask = samples[scores["pictures"].index(row)]
+        parts.append(three(training, row, image, mask))
+    return parts
+
+
+def worst_first(row):
+    return 1 if row["iou"] is None else row["iou"]
+
+
+def score_table(training, scores):
+    """The pooled score and that of each class, with their intervals."""
+    objects, outlines = set(), []
+    for row in scores["pictures"]:
+        objects.add(row["object"])
+        value = row.get("boundary_f1")
+        if value is not None and not np.isnan(value):
+            outlines.append(value)
+    rows = [[training.kind, number(scores["iou"]), between(scores["interval"], "")]]
+    if training.how.count > 1:
+        for name, one in zip(training.how.names, scores["classes"]):
+            rows.append([name, number(one["iou"]), between(one["interval"], "")])
+    if outlines:
+        rows.append(["boundary F1, mean of pictures", number(np.mean(outlines)), ""])
+    if training.how.count == 1:
+        rows.append(["threshold", f"{scores['threshold']:.2f}", ""])
+    unit = "objects" if training.args.group else "pictures"
+    header = [
+        "pooled over all pixels",
+        "score",
+        f"95 % interval ({len(objects)} {unit})",
+    ]
+    return sheet.table(rows, header)
+
+
+def curves(training, scores):
+    """IoU at each threshold, and whether probabilities are what they say."""
+    parts = []
+    if scores["thresholds"]:
+        drawing, axes = figure()
+        x, y = np.array(scores["thresholds"]).T
+        axes.plot(x, y, color="#b3541e")
+        axes.axvline(scores["threshold"], color="#667", linestyle=":")
+        axes.set(xlabel="threshold", ylabel="IoU", ylim=(0, 1))
+        text = "IoU at each threshold; dotted: the model's."
+        parts.append(sheet.picture(drawing, text, text))
+    drawing, axes = figure(4, 3.4)
+    x, y, _ = np.array(scores["calibration"]).T
+    axes.plot([0, 1], [0, 1], color="#bbb")
+    axes.plot(x, y, color="#b3541e", marker="o")
+    axes.set(xlabel="probability", ylabel="share that is right", aspect="equal")
+    text = "Calibration: of all pixels with a probability, how many are object."
+    if training.how.count > 1:
+        text = "Calibration: of all pixels with a probability, how many are right."
+    parts.append(sheet.picture(drawing, text, text))
+    return parts
+
+
+def three(training, row, image, mask):
+    """Picture, truth and answer, side by side."""
+    found = segment(training.net, image, training.about)
+    if found.ndim == mask.ndim and mask.shape == found.shape:
+        found = found.long()
+        found[mask == IGNORE] = 0  # void is not judged
+    colours, name = training.how.colours, row["name"]
+    shown = [
+        sheet.picture(sheet.view(image), name, name),
+        sheet.picture(sheet.marked(image, mask, colours), f"truth of {name}", "truth"),
+        sheet.picture(
+            sheet.marked(image, found, colours),
+            f"answer to {name}",
+            f"answer, {training.kind} {number(row['iou'])}",
+        ),
+    ]
+    return f'<div class="row">{"".join(shown)}</div>'
+
+
+# --- words ------------------------------------------------------------------------
+
+
+def data_checks(facts):
+    """What the pictures are, how they were divided, and what stood out."""
+    sizes, groups = set(map(tuple, facts["sizes"])), np.array(facts["groups"])
+    train, validation = set(groups[facts["train"]]), set(groups[facts["validation"]])
+    lines = [
+        f"{len(facts['train'])} pictures to train on ({len(train)} objects), "
+        f"{len(facts['validation'])} to validate ({len(validation)}); "
+        f"{len(train & validation)} objects are in both.",
+        f"{len(sizes)} sizes, from {told_size(min(sizes))} to {told_size(max(sizes))}"
+        f"{', after resizing' if facts['resized'] else ''}.",
+        f"not read: {', '.join(facts['skipped']) or 'nothing was left out'}.",
+        f"sum of all pixels and masks: {facts['sum']}.",
+    ]
+    shares, rows = np.array(facts["shares"]), []
+    for number_, name in enumerate(facts["classes"]):
+        own = shares[:, number_]
+        inside = int((own > 0).sum())
+        rows.append([name, f"{own.mean():.2%}", f"{inside} of {len(own)}"])
+    header = ["class", "mean share", "pictures with it"]
+    return [sheet.heading("Data"), sheet.items(lines), sheet.table(rows, header)]
+
+
+def settings(training):
+    """What was asked for, and with which packages."""
+    rows = []
+    for key, value in training.history["settings"].items():
+        if value is not None and value is not False and value != []:
+            rows.append([key.replace("_", "-"), value])
+    about = training.about
+    rows.append(["tile, margin", f"{about['tiling']}, exact: {about['exact']}"])
+    rows.append(["processes", training.history["processes"]])
+    rows.append(["device", training.history["device"]])
+    versions = about["versions"].items()
+    return [
+        sheet.heading("Settings"), sheet.table(rows, ["setting", "value"]),
+        sheet.heading("Versions"), sheet.table(versions, ["package", "version"]),
+    ]  # fmt: skip
+
+
+def number(value):
+    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
+
+
+def between(interval, start=", 95 % interval "):
+    """An interval in words; nothing where there is none."""
+    return f"{start}{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+
+
+def told_size(size):
+    return " x ".join(map(str, size))

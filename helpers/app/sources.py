@@ -1,0 +1,318 @@
+"""From the settings to pictures: which are read, how, and which are for validation."""
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import ConcatDataset, Dataset
+
+from helpers import data, folders, masks, nifti, probes
+from helpers.app.settings import CROP, CROP_3D, DRAWN_SIDE, all_sides, table
+from helpers.metrics import IGNORE
+from helpers.pairs import listing, some
+from helpers.pictures import ENDINGS
+
+DRAWN = dict(surfaces=data.surfaces, lattices=probes.lattices)
+DRAWN["camouflage"] = probes.camouflage
+
+
+@dataclass
+class Reading:
+    """How masks are read, in how many classes, and what these are called and look like.
+
+    `count` is 1 for a mask of one object. `names` and `colours` have one entry a class
+    (for a mask of one object, background and object).
+    """
+
+    how: object
+    count: int
+    names: list
+    colours: list
+
+
+@dataclass
+class Source:
+    """Pictures with their masks: `samples`, and what is known of each without decoding.
+
+    `names` are those of the pictures, `groups` what each shows, `files` their paths
+    (None for what is drawn). `train` and `validation` are indices. `size` is that of a
+    crop, or what pictures are resized to (`resized`). `skipped`: what was not read.
+    """
+
+    samples: Dataset
+    names: list
+    groups: list
+    files: list
+    train: list
+    validation: list
+    size: tuple
+    cropped: bool
+    skipped: list
+
+
+# --- how masks are read -----------------------------------------------------------
+
+
+def reading(args):
+    """The Reading that --classes, --colours, --instances and --cut state."""
+    stated = []
+    for name in ("colours", "instances", "cut"):
+        if getattr(args, name):
+            stated.append(f"--{name}")
+    if len(stated) > 1 or (stated and (args.classes or 1) > 1):
+        stated += ["--classes"] if args.classes else []
+        raise ValueError(f"{' and '.join(stated)} read masks in two ways: take one")
+    if args.colours:
+        return from_colours(args.colours)
+    if (args.classes or 1) > 1:
+        names = [f"class {k}" for k in range(args.classes)]
+        return Reading(masks.Classes(args.classes), args.classes, names, shades(names))
+    how = masks.Binary(args.cut)
+    if args.instances:
+        how = masks.Instances()
+    return Reading(how, 1, ["background", "object"], [(0, 0, 0), (255, 255, 255)])
+
+
+def from_colours(path):
+    """The Reading of a file that names classes: background = [0, 0, 0], crack = ...
+
+    Classes are numbered in the order of the file, `ignore` is what does not count. A
+    value is a colour (red, green, blue), a grey value or a number, or a list of such.
+    """
+    content, mapping, names, colours = table(path), {}, [], []
+    for name, value in content.items():
+        label = IGNORE
+        keys = keys_of(path, name, value)
+        if name != "ignore":
+            label = len(names)
+            names.append(name)
+            colours.append(keys[0])
+        for key in keys:
+            if key in mapping:
+                raise ValueError(f"{path} names {key} twice, again as {name}")
+            mapping[key] = label
+    if len(names) < 2:
+        raise ValueError(f"{path} names {len(names)} classes: at least two are needed")
+    if not isinstance(colours[0], tuple):
+        colours = shades(names)
+    return Reading(masks.Mapping(mapping), len(names), names, colours)
+
+
+def keys_of(path, name, value):
+    """Values or colours of one line of that file: a list of ints or of tuples."""
+    nested = isinstance(value, list) and value and isinstance(value[0], list)
+    several = value if nested else [value]
+    keys = []
+    for each in several:
+        if isinstance(each, list):
+            each = tuple(each)
+        numbers = each if isinstance(each, tuple) else (each,)
+        right = len(numbers) == 3 if isinstance(each, tuple) else True
+        if not right or any(type(n) is not int or n < 0 for n in numbers):
+            raise ValueError(
+                f"{path}: {name} is {value}; give a colour as in {name} = [255, 0, 0], "
+                f"a value as in {name} = 100, or a list of colours"
+            )
+        keys.append(each)
+    return keys
+
+
+def shades(names):
+    """A colour for each class: black, then Matplotlib's tab20, strong ones first."""
+    from matplotlib import colormaps
+
+    colours = [(0, 0, 0)]
+    for k in range(len(names) - 1):
+        number = 2 * k % 20 + k // 10 % 2
+        red, green, blue = colormaps["tab20"](number, bytes=True)[:3]
+        colours.append((int(red), int(green), int(blue)))
+    return colours
+
+
+# --- which pictures ---------------------------------------------------------------
+
+
+def read(args, how, fold=None):
+    """The Source that the settings name; headers are checked, no pixel is decoded.
+
+    With --folds, `fold` (from 0) is the part that validates.
+    """
+    if args.drawn:
+        return drawn(args)
+    if args.mvtec:
+        return of_mvtec(args)
+    source = from_folders(args, how)
+    if args.folds:
+        split = folded(source.groups, args.folds, fold, args.split_seed)
+    else:
+        split = divided(source.groups, args.validation, args.split_seed)
+    source.train, source.validation = split
+    return source
+
+
+def from_folders(args, how):
+    """The Source of --images and --masks, not yet divided."""
+    if holds_volumes(args.images):
+        if args.size or args.stacks or args.span:
+            raise ValueError("volumes keep their scale: no --size, --stacks or --span")
+        samples = nifti.Volumes(args.images, args.masks, how.how)
+        skipped, size = [], all_sides("crop", args.crop or (int(CROP_3D),), 3)
+    else:
+        size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
+        samples = folders.ImageMaskFolder(
+            args.images, args.masks, size if args.size else None, how.how,
+            args.span and tuple(args.span), args.stacks,
+        )  # fmt: skip
+        skipped = samples.skipped
+    names, files = names_of(samples)
+    groups = grouped(names, files, args.group)
+    return Source(samples, names, groups, files, [], [], size, not args.size, skipped)
+
+
+def names_of(samples):
+    """Names and files of the pictures (or volumes) of a folder, one for each sample."""
+    names, files = [], []
+    pages = getattr(samples, "pages", [None] * len(samples))
+    for (image, _), page in zip(samples.pairs, pages):
+        name = name_of(image, ENDINGS + nifti.ENDINGS)
+        names.append(name if page is None else f"{name}_page{page + 1}")
+        files.append(image)
+    return names, files
+
+
+def of_mvtec(args):
+    """The Source of a category of MVTec AD, divided as folders.MVTecAD divides it."""
+    root, category, seed = args.mvtec, args.category, args.split_seed
+    size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
+    resized = size if args.size else None
+    first = folders.MVTecAD(root, category, "train", resized, seed)
+    second = folders.MVTecAD(root, category, "validation", resized, seed)
+    files, names = [], []
+    for image, _ in first.pairs + second.pairs:
+        files.append(image)
+        names.append(f"{image.parent.name}/{image.stem}")
+    both, n = ConcatDataset([first, second]), len(first)
+    train, validation = list(range(n)), list(range(n, len(both)))
+    if not validation:
+        raise ValueError(
+            f"{category} has less than 3 pictures of each kind: none validates"
+        )
+    return Source(both, names, names, files, train, validation, size, not args.size, [])
+
+
+def drawn(args):
+    """The Source of pictures that the book draws."""
+    side, *others = args.size or (int(DRAWN_SIDE),)
+    if others and others != [side]:
+        raise ValueError(f"drawn pictures are square: --size {side}")
+    draw, seed = DRAWN[args.drawn], args.split_seed
+    n, few = args.pictures, max(1, args.pictures // 4)
+    first = draw(n, size=side, seed=seed)
+    second = draw(few, size=side, seed=seed, split="validation")
+    names = [f"drawn {k}" for k in range(n + few)]
+    train, validation = list(range(n)), list(range(n, n + few))
+    both = ConcatDataset([first, second])
+    files = [None] * len(both)
+    return Source(both, names, names, files, train, validation, (side,) * 2, False, [])
+
+
+def holds_volumes(folder):
+    """Whether a folder holds NIfTI files and no picture; both is refused."""
+    folder, found = Path(folder), set()
+    for path in listing(folder) if folder.is_dir() else []:
+        for kind, endings in dict(volumes=nifti.ENDINGS, pictures=ENDINGS).items():
+            if path.is_file() and path.name.lower().endswith(endings):
+                found.add(kind)
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds NIfTI volumes and pictures: part them")
+    return found == {"volumes"}
+
+
+def name_of(path, endings):
+    """A file's name without its ending."""
+    for ending in endings:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return path.name
+
+
+# --- which validate ---------------------------------------------------------------
+
+
+def grouped(names, files, group):
+    """What each picture shows: by a pattern of its name, or a table (name, group).
+
+    Without `group` each file is by itself; its pages stay together.
+    """
+    if group is None:
+        return [file.name for file in files]
+    if group.lower().endswith(".csv"):
+        known = group_table(group)
+        groups, rule = [known.get(name) for name in names], f"a line in {group}"
+    else:
+        try:
+            pattern = re.compile(group)
+        except re.error as error:
+            raise ValueError(f"--group {group!r} is no pattern ({error})") from error
+        groups, rule = [], f"a name that has {group!r} in it"
+        for name in names:
+            match = pattern.search(name)
+            # Without brackets, the whole of what was found.
+            groups.append(match and match.group(1 if pattern.groups else 0))
+    lost = []
+    for name, found in zip(names, groups):
+        if not found:
+            lost.append(name)
+    if lost:
+        raise ValueError(f"{some(lost)}: --group needs {rule} for each picture")
+    return groups
+
+
+def group_table(path):
+    """{name of a picture: group} of a CSV file with the columns name and group."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({error})") from error
+    if not rows or not {"name", "group"} <= rows[0].keys():
+        raise ValueError(f"{path} needs a first line with the columns name and group")
+    known = {}
+    for row in rows:
+        known[row["name"]] = row["group"]
+        known[name_of(Path(row["name"]), ENDINGS + nifti.ENDINGS)] = row["group"]
+    return known
+
+
+def divided(groups, share, seed):
+    """Indices in two lists: to train on, and a share of the groups to validate."""
+    order = in_random_order(groups, seed)
+    if len(order) < 2:
+        one = "1 object (or picture) with its mask"
+        raise ValueError(f"{one}: validation needs a second one")
+    few = min(max(1, round(share * len(order))), len(order) - 1)
+    return parted(groups, order[:few])
+
+
+def folded(groups, folds, fold, seed):
+    """Indices to train on, and those of one of the folds; no group is in two folds."""
+    order = in_random_order(groups, seed)
+    if len(order) < folds:
+        raise ValueError(
+            f"--folds {folds} needs as many objects (or pictures), here {len(order)}"
+        )
+    return parted(groups, order[fold::folds])
+
+
+def in_random_order(groups, seed):
+    """The different groups in an order that their names and the seed decide."""
+    return folders.shuffled(sorted(set(groups)), "validation", seed)
+
+
+def parted(groups, few):
+    """Indices of all other groups, and of those few."""
+    train, validation = [], []
+    for index, group in enumerate(groups):
+        (validation if group in set(few) else train).append(index)
+    return train, validation
