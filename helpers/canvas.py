@@ -39,6 +39,7 @@ def paint(image, mask=None, name="picture") -> HTML:
         f'<div class="demo canvas" id="{key}" data-lm-suppress-shortcuts="true">'
         f"<style>{embed.read('canvas.css')}</style>{embed.json_script(data)}"
         f"{_sheet(picture, width, height)}{_tools(mask is not None)}"
+        f"<script>{embed.read('mask_scores.js')}</script>"
         f"{embed.script('canvas.js', key)}</div>"
     )
 
