@@ -121,7 +121,7 @@ async function livePaint(root) {
       if (!skip.checked) off[skip.dataset.skip] = [Number(skip.value)];
     found = await run(board.picture(), {off});
     const marked = show({board, data});
-    part("status").textContent = `${Math.round(found.milliseconds)} ms`;
+    part("status").textContent = `A run took ${Math.round(found.milliseconds)} ms.`;
     if (!last) return;
     const moved = board.slid(last);
     const changed = marked.filter((m, i) => m !== moved[i]).length;
@@ -175,7 +175,7 @@ async function liveMaps(root) {
       + chosen.querySelector("title").textContent;
     canvas.setAttribute("aria-label", words);
     part("said").textContent = words;
-    part("status").textContent = `${Math.round(milliseconds)} ms`;
+    part("status").textContent = `A run took ${Math.round(milliseconds)} ms.`;
   }
 
   // Every box becomes a button, the first one pressed; only one is on the way of Tab,

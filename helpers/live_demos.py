@@ -185,9 +185,9 @@ def window(picture, kernels) -> HTML:
         '<figcaption>The window at <span data-part="place"></span></figcaption>'
         f'</figure><figure><div class="sheet">{live_parts.canvas("result", RESULT)}'
         f"{box.format('pixel')}</div><figcaption>{RESULT}</figcaption></figure></div>"
-        f'{live_parts.choice("kernel", "weights", kernels)}<div aria-live="polite">'
-        f'<table class="nine"><caption>pixel × weight</caption>{3 * row}</table>'
-        '<p>Their sum: <b data-part="sum"></b></p></div>'
+        f'{live_parts.choice("kernel", "weights", kernels)}<table class="nine">'
+        f"<caption>pixel × weight</caption>{3 * row}</table>"
+        '<p role="status">Their sum: <b data-part="sum"></b></p>'
     )
     still = figures.pixels(grey, "The picture that the window moves over", "15rem")
     still += "<p>With JavaScript a window of 3 × 3 pixels follows the pointer here.</p>"

@@ -100,11 +100,11 @@ def tick(kind, words, attributes) -> str:
 
 def slider(part, words, shown, span, value) -> str:
     """A slider over `span` (least, most, step), whose value stands in part `shown`."""
-    least, most, step = span
+    key, (least, most, step) = embed.new_id(part), span
     return (
-        f'<label>{words}: <output data-part="{shown}">{value}</output><input '
-        f'type="range" data-part="{part}" min="{least}" max="{most}" step="{step}" '
-        f'value="{value}"></label>'
+        f'<label for="{key}">{words}: <output data-part="{shown}">{value}</output>'
+        f'</label><input type="range" id="{key}" data-part="{part}" min="{least}" '
+        f'max="{most}" step="{step}" value="{value}">'
     )
 
 
