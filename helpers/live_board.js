@@ -19,26 +19,45 @@ async function liveBoard(root, data, changed) {
   let before = null, cover = null, last = null;  // of the stroke
   let x = W / 2, y = H / 2;  // of the brush
 
-  // The channels of a picture, one after the other, 0..1.
-  async function decoded(url) {
-    const image = new Image(), sheet = new OffscreenCanvas(W, H).getContext("2d");
-    image.src = url;
-    await image.decode();
-    sheet.drawImage(image, 0, 0);
+  // The channels of a picture, one after the other, 0..1. Of another size, it is scaled
+  // until it covers the sheet; what is too long is cut on both sides. One channel is grey.
+  function channels(image) {
+    const sheet = new OffscreenCanvas(W, H).getContext("2d");
+    const scale = Math.max(W / image.width, H / image.height);
+    const wide = image.width * scale, high = image.height * scale;
+    sheet.imageSmoothingQuality = "high";
+    if (C === 1) sheet.filter = "grayscale(1)";
+    sheet.drawImage(image, (W - wide) / 2, (H - high) / 2, wide, high);
     const {data: bytes} = sheet.getImageData(0, 0, W, H);
     return Float32Array.from({length: C * N},
                              (_, i) => bytes[4 * (i % N) + Math.floor(i / N)] / 255);
   }
-  async function open(sheet) {
-    const urls = [sheet.clean, sheet.added, sheet.mask].map(decoded);
-    const [ground, drawn, defects] = await Promise.all(urls);
-    clean = ground;
-    added = drawn.map(value => value - 128 / 255);
-    mask = Uint8Array.from(defects.subarray(0, N), Math.round);
+  async function decoded(url) {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    return channels(image);
+  }
+  function begun(...sheet) {
+    [clean, added, mask] = sheet;
     older = [];
     lift();
     show();
     changed();
+  }
+  async function open(sheet) {
+    const urls = [sheet.clean, sheet.added, sheet.mask].map(decoded);
+    const [ground, drawn, defects] = await Promise.all(urls);
+    begun(ground, drawn.map(value => value - 128 / 255),
+          Uint8Array.from(defects.subarray(0, N), Math.round));
+  }
+  async function own(file) {  // it stays on this page
+    try {
+      const image = await createImageBitmap(file);
+      begun(channels(image), new Float32Array(C * N), new Uint8Array(N));
+    } catch {
+      part("status").textContent = `${file.name} is no picture that a browser can read.`;
+    }
   }
 
   function picture() {
@@ -152,17 +171,13 @@ async function liveBoard(root, data, changed) {
   function slid(map) {  // of channels of N pixels
     return map.map((_, i) => map[i % W ? i - 1 : i + W - 1]);
   }
-  function slide() {
-    [clean, added, mask] = [clean, added, mask].map(slid);
-    older = [];  // they are where they were
-    lift();
-    show();
-    changed();
-  }
+  const slide = () => begun(...[clean, added, mask].map(slid));
 
   const sheets = part("sheet");
   sheets.addEventListener("change", () => open(data.sheets[sheets.value]));
   part("again").addEventListener("click", () => open(data.sheets[sheets.value]));
+  const files = part("file");
+  files.addEventListener("change", () => files.files[0] && own(files.files[0]));
   part("undo").addEventListener("click", undo);
   kinds.forEach((kind, i) => kind.addEventListener("change", () => {
     width.value = data.brushes[i].width;

@@ -4,6 +4,7 @@
     maps(net, sheets)                    the feature maps of any box of its drawing
     side_by_side(nets, sheets, cuts)     several networks on one picture, with times
     window(picture, kernels)             a convolution's window, its nine products
+    recorded(net, name)                  a network with the weights of its record
 
 Each returns HTML for a notebook and for a page, which needs no kernel and no internet;
 without JavaScript a picture and a text stand in its place. `sheets` are the pictures to
@@ -20,8 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from IPython.display import HTML
+from safetensors.torch import load_file
 
-from helpers import data, drawing, fields, figures, live, live_parts, trace
+from helpers import data, drawing, fields, figures, live, live_parts, trace, trials
 
 
 class Sheet(NamedTuple):
@@ -67,6 +69,27 @@ def surfaces(size=64, seed=0) -> dict[str, Sheet]:
         most = masks.sum((1, 2, 3)).argmax()
         found[texture] = Sheet(images[most], masks[most], clean[most])
     return found
+
+
+def recorded(net, name):
+    """The network with its recorded weights, notebooks/weights/<name>.safetensors.
+
+    It is in evaluation mode. Raises FileNotFoundError where they are not recorded yet,
+    and ValueError where they belong to another network.
+    """
+    path = trials.RECORDS / "weights" / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weights were recorded as {path.name}: `make bench` writes them"
+        )
+    try:
+        net.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights in {path.name} are not those of this {type(net).__name__}: "
+            "ask for the network that the trial trained"
+        ) from error
+    return net.eval()
 
 
 def paint(net, sheets, threshold=0.5, brushes=DEFECTS) -> HTML:
@@ -117,12 +140,12 @@ def maps(net, sheets, depth=None, brushes=DEFECTS) -> HTML:
     board, settings = live_parts.board(sheets, brushes, shape[1:])
     settings["names"] = [line["name"] for line in program["ops"]]
     shown = (
-        f'<div class="pair">{board}<div>{live_parts.tools(sheets, brushes)}</div></div>'
-        f"{live_parts.weight(weight)}<p><small>{live_parts.KEYS}</small></p>"
-        f"{drawing.draw(net, *shape, depth=depth).html}"
+        f'<div class="pair">{board}<figure>{live_parts.canvas("maps", "No maps yet")}'
+        '<figcaption data-part="said" aria-live="polite"></figcaption></figure></div>'
         "<p>Choose a box, by click or by arrow key, to see its maps.</p>"
-        f'<div class="maps">{live_parts.canvas("maps", "No maps yet")}</div>'
-        '<p data-part="said" aria-live="polite"></p>'
+        f"{drawing.draw(net, *shape, depth=depth).html}"
+        f"{live_parts.tools(sheets, brushes)}{live_parts.weight(weight)}"
+        f"<p><small>{live_parts.KEYS}</small></p>"
     )
     still = live_parts.still(net, sheets, 0.5)
     return live_parts.demo("liveMaps", settings, still, shown, network, mark)

@@ -77,6 +77,8 @@ def tools(sheets, brushes) -> str:
         f"{choice('sheet', 'picture', sheets)}<fieldset><legend>brush</legend>{kinds}"
         f"</fieldset>{slider('width', 'its width', 'px', (1, 20, 1), brushes[0].width)}"
         f"{button('undo', 'undo')}{button('again', 'start again')}"
+        '<label class="file">your own picture, cut to the same size<br>'
+        '<input type="file" data-part="file" accept="image/*"></label>'
     )
 
 

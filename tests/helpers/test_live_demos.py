@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -17,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from book._ext import pages
-from helpers import live_demos, metrics
+from helpers import live_demos, metrics, trials
 
 # It may connect to nothing; scripts of its own folder are all that it may load.
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport"
@@ -209,6 +210,22 @@ def test_a_skip_that_is_off_counts_as_zeros(opened):
     demo.close(net)
 
 
+def test_a_picture_of_the_reader_is_cut_and_answered(opened, tmp_path):
+    demo = opened(live_demos.paint(made(), sheets(), THRESHOLD))
+    demo.touch()
+    demo.part("probable").click()
+    colours = np.zeros((48, 24, 3), np.uint8)  # twice as high as it may be: 16 are left
+    colours[16:32] = 200, 100, 50
+    Image.fromarray(colours).save(tmp_path / "own.png")
+    demo.part("file").send_keys(str(tmp_path / "own.png"))
+    whole = torch.tensor([200, 100, 50])[:, None, None].expand(3, *SIZE) / 255
+    demo.wait(lambda: (demo.picture() - whole).abs().max() < 1.1 / 255)
+    demo.close(made())
+    (tmp_path / "own.txt").write_text("no picture")
+    demo.part("file").send_keys(str(tmp_path / "own.txt"))
+    demo.wait(lambda: "own.txt is no picture" in demo.part("status").text)
+
+
 def test_a_slide_tells_what_it_changed(opened):
     net = made()
     demo = opened(live_demos.paint(net, sheets(), THRESHOLD))
@@ -384,3 +401,16 @@ def test_surfaces_differ_from_clean_ones_where_the_mask_is():
         assert mask.sum() > 50
         changed = (image - clean).abs().amax(0) > 0.15
         assert changed.any() and not (changed & (mask[0] == 0)).sum() > 0.2 * mask.sum()
+
+
+def test_recorded_weights_come_with_their_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "RECORDS", tmp_path)
+    (tmp_path / "weights").mkdir()
+    state = {key: value.half() for key, value in made().state_dict().items()}
+    save_file(state, tmp_path / "weights" / "toy.safetensors")
+    net, x = live_demos.recorded(Toy(), "toy"), torch.rand(3, *SIZE)
+    assert torch.equal(answer(net, x), answer(made(), x)) and not net.training
+    with pytest.raises(ValueError, match=r"in toy\.safetensors are not those"):
+        live_demos.recorded(nn.Conv2d(3, 1, 1), "toy")
+    with pytest.raises(FileNotFoundError, match=r"as other\.safetensors: `make"):
+        live_demos.recorded(Toy(), "other")
