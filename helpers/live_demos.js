@@ -154,7 +154,7 @@ async function liveMaps(root) {
     const name = chosen.dataset.op;
     const {maps, milliseconds} = await run(board.picture(), {keep: [name]});
     const {shape: [count, high, wide], data} = maps[name], apart = high * wide;
-    const columns = Math.min(count, 8), rows = Math.ceil(count / columns);
+    const columns = Math.ceil(Math.sqrt(count)), rows = Math.ceil(count / columns);
     const W = columns * (wide + 1) - 1, H = rows * (high + 1) - 1;
     const grey = new Uint8Array(W * H).fill(128);
     for (let k = 0; k < count; k++) {  // each map from its least value to its largest

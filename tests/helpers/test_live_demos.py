@@ -288,26 +288,26 @@ def test_a_box_of_the_drawing_shows_its_maps(opened):
     boxes = demo.root.find_elements(By.CSS_SELECTOR, "svg [role=button]")
     assert [box.get_attribute("tabindex") for box in boxes].count("0") == 1
 
-    def shown(expected):
-        """The maps lie in a row, 1 px apart, each from its least to its largest."""
-        picture = torch.full((len(expected[0]), 0), 0.5)
-        line = torch.full((len(expected[0]), 1), 128 / 255)
-        for part in expected:
+    def shown(expected, columns):
+        """In a square, 1 px apart, each map from its least to its largest value."""
+        high, wide = expected.shape[1:]
+        rows = -(-len(expected) // columns)
+        grid = torch.full((rows * (high + 1), columns * (wide + 1)), 128 / 255)
+        for k, part in enumerate(expected):
             part = (part - part.min()) / (part.max() - part.min()).clamp(min=1e-9)
-            picture = torch.cat([picture, part, line], 1)
-        page = demo.pixels(demo.part("maps"))[0]
-        return page.shape == picture[:, :-1].shape and (
-            (page - picture[:, :-1]).abs().max() < 0.01
-        )
+            top, left = k // columns * (high + 1), k % columns * (wide + 1)
+            grid[top : top + high, left : left + wide] = part
+        page, grid = demo.pixels(demo.part("maps"))[0], grid[:-1, :-1]
+        return page.shape == grid.shape and (page - grid).abs().max() < 0.01
 
     with torch.no_grad():
         first = net.first(demo.picture()[None])
         below = F.relu(net.below(F.max_pool2d(first, 2)))
-    demo.wait(lambda: shown(first[0]))
+    demo.wait(lambda: shown(first[0], columns=2))
     for box in boxes:
         if "below" in box.get_attribute("aria-label"):
             box.click()
-    demo.wait(lambda: shown(below[0]))
+    demo.wait(lambda: shown(below[0], columns=3))
     assert demo.part("said").text.startswith("8 maps of 8 × 12 px: below")
 
 
