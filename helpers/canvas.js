@@ -1,4 +1,4 @@
-// For canvas.py, which puts the id of its canvas in place of KEY.
+// For canvas.py, which puts the id of its canvas in place of KEY; see mask_scores.js.
 (function () {
   const root = document.getElementById("KEY");
   const data = JSON.parse(root.querySelector("script").textContent);
@@ -15,40 +15,6 @@
   });
   const older = [];  // masks, for undo
   let last = null, x = W / 2, y = H / 2;  // of the stroke; of the brush
-
-  const near = [];  // steps of at most 2 px
-  for (let v = -2; v <= 2; v++)
-    for (let u = -2; u <= 2; u++)
-      if (u * u + v * v <= 4) near.push([u, v]);
-  const at = (map, u, v) => u >= 0 && v >= 0 && u < W && v < H && map[v * W + u];
-
-  function outline(map) {
-    const points = [], edge = new Uint8Array(W * H);
-    for (let v = 0; v < H; v++)
-      for (let u = 0; u < W; u++)
-        if (at(map, u, v) && !(at(map, u - 1, v) && at(map, u + 1, v) &&
-                               at(map, u, v - 1) && at(map, u, v + 1))) {
-          points.push([u, v]);
-          edge[v * W + u] = 1;
-        }
-    return [points, edge];
-  }
-  function share(points, edge) {
-    const close = ([u, v]) => near.some(([a, b]) => at(edge, u + a, v + b));
-    return points.filter(close).length / points.length;
-  }
-  function scores() {
-    let both = 0, areas = 0;
-    mask.forEach((m, i) => { both += m & reference[i]; areas += m + reference[i]; });
-    const [a, edgeA] = outline(mask), [b, edgeB] = outline(reference);
-    let f1 = Number(a.length === b.length);  // when one is empty
-    if (a.length && b.length) {
-      const precision = share(a, edgeB), recall = share(b, edgeA);
-      f1 = 2 * precision * recall / Math.max(precision + recall, 1e-9);
-    }
-    return {iou: areas ? both / (areas - both) : 1,
-            dice: areas ? 2 * both / areas : 1, f1: f1};
-  }
 
   function pixels(colour) {  // a picture of W x H; colour(i) is [r, g, b, a]
     const picture = new ImageData(W, H);
@@ -68,7 +34,7 @@
     brush.style.height = 100 * size.value / H + "%";
     part("px").textContent = size.value + " px";
     if (!data.runs) return;
-    for (const [name, value] of Object.entries(scores())) {
+    for (const [name, value] of Object.entries(maskScores(mask, reference, W))) {
       part(name).value = value;
       part(name).textContent = value.toFixed(2);
     }
@@ -88,7 +54,7 @@
         if (Math.hypot(a - t * du, b - t * dv) <= r) mask[v * W + u] = value;
       }
     const u = Math.floor(x), v = Math.floor(y);  // a brush of 1 px paints one
-    if (at(mask, u, v) !== false) mask[v * W + u] = value;
+    if (u >= 0 && v >= 0 && u < W && v < H) mask[v * W + u] = value;
     last = [x, y];
   }
   function move(event) {

@@ -39,6 +39,7 @@ def paint(image, mask=None, name="picture") -> HTML:
         f'<div class="demo canvas" id="{key}" data-lm-suppress-shortcuts="true">'
         f"<style>{embed.read('canvas.css')}</style>{embed.json_script(data)}"
         f"{_sheet(picture, width, height)}{_tools(mask is not None)}"
+        f"<script>{embed.read('mask_scores.js')}</script>"
         f"{embed.script('canvas.js', key)}</div>"
     )
 
@@ -85,6 +86,7 @@ def _sheet(picture, width, height):
 
 def _tools(scored):
     """The brush's slider, the buttons and the scores."""
+    key = embed.new_id("brush")
     buttons = _button("erase", "erase", pressed="false")
     buttons += _button("undo", "undo") + _button("clear", "clear")
     scores = ""
@@ -93,9 +95,9 @@ def _tools(scored):
         scores = _scores()
     buttons += _button("download", "download mask")
     return (
-        '<label>brush: <output data-part="px">5 px</output><input type="range" '
-        'data-part="size" min="1" max="15" value="5" style="display:block;width:100%;'
-        'max-width:22rem"></label>'
+        f'<label for="{key}">brush: <output data-part="px">5 px</output></label><input '
+        f'type="range" id="{key}" data-part="size" min="1" max="15" value="5" '
+        'style="display:block;width:100%;max-width:22rem">'
         f"<div>{buttons}</div>{scores}"
         "<p><small>Paint with finger, pen or mouse. Keys: arrows move the brush "
         "(Shift: 5 px), space paints, held it paints a line, E erases, Ctrl + Z takes "

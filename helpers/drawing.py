@@ -42,6 +42,7 @@ class Box:
     level: int  # halvings since the input
     name: str = ""  # of the module, where the box stands for one
     copied: float = 0  # share of the channels that came over a skip
+    result: str = ""  # name of the operation after which nothing more is done to it
 
     @property
     def shape(self) -> tuple:
@@ -141,6 +142,7 @@ def chart(ops: list[Op], depth=None) -> tuple[list[Box], list[Arrow]]:
     _find_main_roads(boxes, arrows)
     for box in boxes:
         box.copied = _copied(box, arrows)
+        box.result = _result(box.ops[-1], users).name
     return _drawing_order(boxes, arrows), arrows
 
 
@@ -151,6 +153,15 @@ def _users(ops) -> dict[int, list[Op]]:
         for index in set(op.inputs):
             users[index].append(op)
     return users
+
+
+def _result(op, users) -> Op:
+    """The operation, or the last norm, activation or dropout that belongs to it."""
+    readers = users[op.index]
+    while len(readers) == 1 and readers[0].kind in ("norm", "activation", "dropout"):
+        op = readers[0]
+        readers = users[op.index]
+    return op
 
 
 def _is_step(op, users) -> bool:

@@ -4,6 +4,7 @@ Ids of its drawings and demos, pictures as data URLs, scripts and styles as text
 """
 
 import base64
+import hashlib
 import io
 import itertools
 import json
@@ -34,11 +35,26 @@ def script(file: str, key: str) -> str:
     return f"<script>{read(file).replace('KEY', key)}</script>"
 
 
-def json_script(data) -> str:
-    """Data for a script, as a <script> that no text in it can end."""
+def as_json(data) -> str:
+    """Data as JSON that no text in it can end, where it stands in a <script>."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    text = text.replace("</", "<\\/")
-    return f'<script type="application/json">{text}</script>'
+    return text.replace("</", "<\\/")
+
+
+def json_script(data) -> str:
+    """Data for a script, as a <script>."""
+    return f'<script type="application/json">{as_json(data)}</script>'
+
+
+def apart(kind: str, text: str) -> tuple[str, str]:
+    """A <script> that the book keeps in a file of its own, and the mark it goes by.
+
+    A notebook holds the text itself, so that it needs nothing else; for the book's
+    pages book/_ext/pages.py moves it to a file, which pages share. `kind` is
+    "text/javascript", which runs there as here, or "application/json".
+    """
+    mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return f'<script type="{kind}" data-live="{mark}">{text}</script>', mark
 
 
 def png_url(picture) -> str:

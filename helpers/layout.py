@@ -1,8 +1,9 @@
 """Where the boxes and arrows of helpers.drawing go, and the SVG of it.
 
 A box has level (its resolution, from top to bottom), name, shape, size, sign (drawn in
-a circle instead of a box), copied (share of its width in pale) and tip; an arrow has
-source, target, kind, skip (no main road) and crop. All lengths are px.
+a circle instead of a box), copied (share of its width in pale), tip and result (the
+operation whose map it is); an arrow has source, target, kind, skip (no main road) and
+crop. All lengths are px.
 """
 
 import html
@@ -274,10 +275,10 @@ def svg(boxes, arrows, title, words, colour) -> str:
 
 
 def _draw_box(box, place, colour) -> str:
-    tip = f"<title>{html.escape(box.tip)}</title>"
+    start = f'<g data-op="{box.result}"><title>{html.escape(box.tip)}</title>'
     if box.sign:
         return (
-            f'<g>{tip}<circle cx="{place.cx:.1f}" cy="{place.cy:.1f}" r="9" '
+            f'{start}<circle cx="{place.cx:.1f}" cy="{place.cy:.1f}" r="9" '
             f'fill="{colour}"/><text x="{place.cx:.1f}" y="{place.cy + 5:.1f}" '
             'text-anchor="middle" font-size="16" font-weight="700" fill="#fff">'
             f"{box.sign}</text></g>"
@@ -296,7 +297,7 @@ def _draw_box(box, place, colour) -> str:
     labels += _text(place.cx, place.bottom + 13, box.size)
     if box.name:
         labels += _text(place.cx, place.bottom + 27, box.name, style="italic")
-    return f"<g>{tip}{parts}{labels}</g>"
+    return f"{start}{parts}{labels}</g>"
 
 
 def _draw_arrow(arrow, places, lane) -> str:

@@ -53,12 +53,15 @@ def fingerprint(path):
 
     These are the helpers, the requirements, what any chapter exports, the learning
     rates, the chapter's claims, and the tables recorded for it (04_resunet.csv for
-    04_resunet.ipynb). A chapter that asks for the trials of the others depends on
-    their trials, claims and tables too.
+    04_resunet.ipynb); where it shows recorded networks, their weights. A chapter that
+    asks for the trials of the others depends on their trials, claims and tables too.
     """
     files = [p for p in (ROOT / "helpers").rglob("*") if p.suffix != ".pyc"]
     files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]
-    if "chapters.trials(" in path.read_text(encoding="utf-8"):
+    text = path.read_text(encoding="utf-8")
+    if "live_demos.recorded(" in text:
+        files += (path.parent / "weights").glob("*.safetensors")
+    if "chapters.trials(" in text:
         tags, claims = ["export", "trial"], claimed(path, None)
         files += path.parent.glob("[0-9]*.csv")
     else:

@@ -46,7 +46,8 @@ def text(run, about, scores, others, facts, licence):
         "## Limits",
         "",
     ]
-    lines += [f"- {limit}" for limit in limits(about, data, scores, others)]
+    for limit in limits(about, data, scores, others):
+        lines.append(f"- {limit}")
     lines += ["- TODO: where it must not be used.", "", "## Licence", ""]
     lines += [licence or "TODO: the licence of the model (--licence).", ""]
     return "\n".join(lines + use(facts, about))
@@ -106,5 +107,6 @@ def use(facts, about):
     for key, value in facts.items():
         lines.append(f"- {key}: {value}")
     lines += ["", "## Versions", ""]
-    lines += [f"- {name} {version}" for name, version in about["versions"].items()]
+    for name, version in about["versions"].items():
+        lines.append(f"- {name} {version}")
     return [*lines, ""]

@@ -25,14 +25,22 @@ def test_scripts_can_be_read(script):
     assert result.returncode == 0, result.stderr
 
 
-OF_DEMOS = [path for path in SCRIPTS if not path.name.startswith("live")]
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_cannot_end_early(script):
+    assert "</" not in embed.read(script.name)
 
 
-@pytest.mark.parametrize("script", OF_DEMOS, ids=lambda path: path.name)
-def test_scripts_know_their_element_and_cannot_end_early(script):
-    text = embed.script(script.name, "demo-7")
+@pytest.mark.parametrize("file", ["canvas.js", "demos.js"])
+def test_scripts_know_their_element(file):
+    text = embed.script(file, "demo-7")
     assert 'getElementById("demo-7")' in text and "KEY" not in text
-    assert text.count("</") == 1
+
+
+def test_what_is_kept_apart_is_marked_by_its_text():
+    one, mark = embed.apart("application/json", "[1]")
+    assert one == f'<script type="application/json" data-live="{mark}">[1]</script>'
+    assert embed.apart("application/json", "[1]")[1] == mark
+    assert embed.apart("application/json", "[2]")[1] != mark
 
 
 def test_data_reaches_the_script_whole():
