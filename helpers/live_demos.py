@@ -4,7 +4,7 @@
     maps(net, sheets)                    the feature maps of any box of its drawing
     side_by_side(nets, sheets, cuts)     several networks on one picture, with times
     window(picture, kernels)             a convolution's window, its nine products
-    recorded(net, name)                  a network with the weights of its record
+    recorded(net, name)                  a network as it was recorded, its threshold
 
 Each returns HTML for a notebook and for a page, which needs no kernel and no internet;
 without JavaScript a picture and a text stand in its place. `sheets` are the pictures to
@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from IPython.display import HTML
-from safetensors.torch import load_file
+from safetensors import safe_open
 
 from helpers import data, drawing, fields, figures, live, live_parts, trace, trials
 
@@ -72,10 +72,11 @@ def surfaces(size=64, seed=0) -> dict[str, Sheet]:
 
 
 def recorded(net, name):
-    """The network with its recorded weights, notebooks/weights/<name>.safetensors.
+    """A network with its recorded weights, and the threshold that belongs to them.
 
-    It is in evaluation mode. Raises FileNotFoundError where they are not recorded yet,
-    and ValueError where they belong to another network.
+    The weights come from notebooks/weights/<name>.safetensors, the network is in
+    evaluation mode. Raises FileNotFoundError where they are not recorded yet, and
+    ValueError where they belong to another network.
     """
     path = trials.RECORDS / "weights" / f"{name}.safetensors"
     if not path.is_file():
@@ -83,13 +84,15 @@ def recorded(net, name):
             f"no weights were recorded as {path.name}: `make bench` writes them"
         )
     try:
-        net.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            threshold = float(file.metadata()["threshold"])
+            net.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
     except RuntimeError as error:
         raise ValueError(
             f"the weights in {path.name} are not those of this {type(net).__name__}: "
             "ask for the network that the trial trained"
         ) from error
-    return net.eval()
+    return net.eval(), threshold
 
 
 def paint(net, sheets, threshold=0.5, brushes=DEFECTS) -> HTML:

@@ -60,7 +60,7 @@ def train(job):
     run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
     last = job["steps"] == max(trial.budgets, default=0)
     if trial.keep and last and job["seed"] == trials.LIVE[0]:
-        keep(run.net, job["variant"])
+        keep(run, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
     found["canary"] = fingerprint.canary()
     if trial.needs:
@@ -75,13 +75,14 @@ def no_scores(run, test):
     return {}
 
 
-def keep(net, name):
-    """Keep a network's weights in float16, for the pages."""
+def keep(run, name):
+    """Keep a network's weights in float16 and its threshold, for the pages."""
     from safetensors.torch import save_file
 
     WEIGHTS.mkdir(exist_ok=True)
     state = {}
-    for key, value in net.state_dict().items():
+    for key, value in run.net.state_dict().items():
         half = value.half() if value.is_floating_point() else value
         state[key] = half.contiguous()
-    save_file(state, WEIGHTS / f"{name}.safetensors")
+    about = dict(threshold=str(run.threshold))
+    save_file(state, WEIGHTS / f"{name}.safetensors", about)

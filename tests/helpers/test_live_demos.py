@@ -407,8 +407,11 @@ def test_recorded_weights_come_with_their_network(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "RECORDS", tmp_path)
     (tmp_path / "weights").mkdir()
     state = {key: value.half() for key, value in made().state_dict().items()}
-    save_file(state, tmp_path / "weights" / "toy.safetensors")
-    net, x = live_demos.recorded(Toy(), "toy"), torch.rand(3, *SIZE)
+    about = dict(threshold="0.25")
+    save_file(state, tmp_path / "weights" / "toy.safetensors", about)
+    net, threshold = live_demos.recorded(Toy(), "toy")
+    x = torch.rand(3, *SIZE)
+    assert threshold == 0.25
     assert torch.equal(answer(net, x), answer(made(), x)) and not net.training
     with pytest.raises(ValueError, match=r"in toy\.safetensors are not those"):
         live_demos.recorded(nn.Conv2d(3, 1, 1), "toy")

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from helpers import trials, verdicts
 from helpers.app import bench, record
@@ -211,13 +212,11 @@ def test_a_row_is_that_of_the_trial_and_the_longest_network_is_kept(toys):
     assert found == job and row["canary"] == record.fingerprint.canary()
     for key, value in scores.items():
         assert row[key] == round(value, 5) or key == "seconds"
-    from safetensors.torch import load_file
-
-    kept = load_file(record.WEIGHTS / "A.safetensors")
-    for key, value in run_.net.state_dict().items():
-        assert torch.equal(
-            kept[key], value.half() if value.is_floating_point() else value
-        )
+    with safe_open(record.WEIGHTS / "A.safetensors", "pt") as kept:
+        assert kept.metadata() == dict(threshold=str(run_.threshold))
+        for key, value in run_.net.state_dict().items():
+            half = value.half() if value.is_floating_point() else value
+            assert torch.equal(kept.get_tensor(key), half)
     (record.WEIGHTS / "A.safetensors").unlink()
     record.execute(job | dict(steps=6))
     record.execute(job | dict(seed=101))
