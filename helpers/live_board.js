@@ -6,8 +6,9 @@
 //   board.slide()    everything one pixel to the right; the last column comes in first
 //
 // data: size [W, H], channels, sheets (data URLs: clean, added and mask, where 128 of
-// `added` is nothing) and brushes (name, add, width). A brush adds to the brightness, with soft edges; the one that adds 0
-// takes away. `changed` is called after each change.
+// `added` is nothing) and brushes (name, add, width, marks). A brush adds to the
+// brightness, with soft edges; one that adds 0 brings back what is clean. The mask becomes
+// `marks` there. `changed` is called after each change.
 async function liveBoard(root, data, changed) {
   "use strict";
   const [W, H] = data.size, N = W * H, C = data.channels;
@@ -102,7 +103,7 @@ async function liveBoard(root, data, changed) {
   // From where the stroke was last to where the brush is. A pixel is covered as in
   // helpers/data.py, and belongs to the defect where more than half of it is.
   function stroke() {
-    const {add} = brush(), [u0, v0] = last, du = x - u0, dv = y - v0;
+    const {add, marks} = brush(), [u0, v0] = last, du = x - u0, dv = y - v0;
     const length = du * du + dv * dv, r = Number(width.value) / 2;
     added = added.slice();
     mask = mask.slice();
@@ -114,7 +115,7 @@ async function liveBoard(root, data, changed) {
       if (!cover[i]) continue;
       for (let j = i; j < C * N; j += N)
         added[j] = before[0][j] * (1 - cover[i]) + add * cover[i];
-      if (cover[i] > .5) mask[i] = Number(add !== 0);
+      if (cover[i] > .5) mask[i] = marks;
     }
     last = [x, y];
     show();

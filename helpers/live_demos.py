@@ -41,19 +41,21 @@ class Sheet(NamedTuple):
 class Brush(NamedTuple):
     """What a brush adds to the brightness, -0.5..0.5, and its width in px.
 
-    One that adds 0 erases.
+    One that adds 0 brings back the clean picture. `marks` is what the mask becomes
+    where it paints: 1 or 0.
     """
 
     name: str
     add: float
     width: int
+    marks: int = 1
 
 
 DEFECTS = (  # as data.py draws them, on average
     Brush("scratch", 0.35, 3),
     Brush("crack", -0.35, 3),
     Brush("stain", -0.25, 13),
-    Brush("erase", 0, 9),
+    Brush("erase", 0, 9, marks=0),
 )
 STEPS, PROBABLE = (0.01, 0.99, 0.01), 'data-part="probable"'
 RESULT = "The sums at all places, from black to white"

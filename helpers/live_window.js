@@ -22,8 +22,13 @@ function liveWindow(root) {
   }
   function show() {
     const weights = kernels[choice.value], sums = [];
-    for (let i = 0; i < W * H; i++) sums.push(sum(around(i % W, Math.floor(i / W)), weights));
-    const least = Math.min(...sums), most = Math.max(...sums), span = most - least || 1;
+    let least = Infinity, most = -Infinity;  // away from the zeros around the picture
+    for (let i = 0; i < W * H; i++) {
+      const x = i % W, y = Math.floor(i / W), total = sum(around(x, y), weights);
+      sums.push(total);
+      if (x % (W - 1) && y % (H - 1)) [least, most] = [Math.min(least, total), Math.max(most, total)];
+    }
+    const span = most - least || 1;
     livePixels(picture, W, H, i => Array(3).fill(255 * values[i]));
     livePixels(result, W, H, i => Array(3).fill(255 * (sums[i] - least) / span));
     point();

@@ -180,6 +180,18 @@ def test_painting_and_erasing_change_the_answer(opened, browser):
     demo.wait(lambda: torch.equal(demo.picture(), before))
 
 
+def test_a_brush_may_say_that_there_is_no_object(opened, browser):
+    brush = live_demos.Brush("cover", 0.2, 20, marks=0)
+    net = made()
+    demo = opened(live_demos.paint(net, sheets(), THRESHOLD, [brush]))
+    demo.touch()
+    before, board = demo.picture(), demo.part("board")
+    ActionChains(browser).move_to_element(board).click().perform()
+    marked = answer(net, demo.picture()) > THRESHOLD
+    assert (demo.picture() - before).abs().max() > 0.1 and marked.any()
+    assert demo.part("iou").text == "0.00"
+
+
 def test_the_keys_paint(opened):
     net = made()
     demo = opened(live_demos.paint(net, sheets(), THRESHOLD))
