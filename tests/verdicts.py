@@ -7,9 +7,7 @@ review sees it. `python -m tests.verdicts` writes the record anew from the store
 import csv
 import sys
 
-from bs4 import BeautifulSoup
-
-from book._ext import store
+from book._ext import store, tally
 
 RECORD = store.ROOT / "notebooks" / "verdicts.csv"
 COLUMNS = ["slug", "chapter", "word"]
@@ -18,14 +16,8 @@ COLUMNS = ["slug", "chapter", "word"]
 def words(notebook):
     """Return slug to word for the verdicts in an executed notebook."""
     found = {}
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            glued = output.get("metadata", {}).get("scrapbook", {})
-            name = glued.get("name", "")
-            if name.startswith("verdict_"):
-                box = BeautifulSoup(output.data["text/html"], "html.parser").div
-                word = box["aria-label"].removeprefix("Verdict: ")
-                found[name.removeprefix("verdict_")] = word
+    for slug, box in tally.boxes(notebook).items():
+        found[slug] = tally.word(box)
     return found
 
 

@@ -27,7 +27,8 @@ def build(path):
 
     config = yaml.safe_load((store.ROOT / "_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"]["suppress_warnings"] = ["myst.xref_missing"]
-    config["sphinx"]["local_extensions"] = {"book._ext.pages": str(store.ROOT)}
+    for extension in config["sphinx"]["local_extensions"]:
+        config["sphinx"]["local_extensions"][extension] = str(store.ROOT)
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
     program = Path(sys.executable).with_name("jupyter-book")

@@ -1,0 +1,128 @@
+"""All verdicts of the book, read from the stored runs, for pages that speak of them.
+
+A page asks with a comment, in which this extension writes as the page is read:
+
+    <!-- verdicts: table -->         all of them, a row each, with links to the boxes
+    <!-- verdicts: count -->         how many there are of each kind
+    <!-- verdicts: word skips -->    the word of one, by its slug
+
+A chapter without a run in the store has no verdicts.
+"""
+
+import html
+import re
+from collections import Counter
+
+from bs4 import BeautifulSoup
+
+from book._ext import store
+
+ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
+KINDS = {  # how a word begins: under what it is counted
+    "holds only when": "hold under a condition",
+    "holds": "hold",
+    "appears": "appear with longer training",
+    "gone": "are gone with longer training",
+    "does not hold": "do not hold here",
+    "equal": "make no difference that matters",
+    "undecided": "are undecided",
+    "not learned": "were not learned at this budget",
+}
+HEAD = (
+    "<tr><th>claim</th><th>chapter</th><th>word</th><th>at the longest budget</th></tr>"
+)
+
+
+def boxes(notebook):
+    """The verdict boxes of an executed notebook: a dict from slug to parsed HTML."""
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            glued = output.get("metadata", {}).get("scrapbook", {})
+            name = glued.get("name", "")
+            if name.startswith("verdict_"):
+                box = BeautifulSoup(output.data["text/html"], "html.parser").div
+                found[name.removeprefix("verdict_")] = box
+    return found
+
+
+def word(box):
+    """The word of a verdict box."""
+    return box["aria-label"].removeprefix("Verdict: ")
+
+
+def stored():
+    """The boxes of all stored runs: a dict from chapter to a dict from slug to box."""
+    cache, found = store.get_cache(store.FOLDER), {}
+    for path in store.NOTEBOOKS:
+        run = store.record(path)
+        if run:
+            found[path.stem] = boxes(cache.get_cache_bundle(run.pk).nb)
+    return found
+
+
+def table(chapters):
+    """A table of all boxes, a row each."""
+    rows = []
+    for chapter, of in chapters.items():
+        for slug, box in of.items():
+            claim = box.find(class_="verdict-claim").decode_contents()
+            lines = box.find_all(class_="budget")
+            numbers = "counted or measured"
+            if lines:
+                numbers = lines[-1].find(class_="budget-text").text
+                label = lines[-1].find(class_="budget-label").text
+                numbers = f"{label}: {numbers}"
+            elif "Not recorded yet" in box.text:
+                numbers = "not recorded yet"
+            sign = box.find(class_="verdict-sign").text
+            rows.append(
+                f'<tr data-chapter="{chapter[:2]}"><td><a href="#verdict_{slug}">'
+                f"{claim}</a></td><td>{chapter[:2]}</td><td>{sign} "
+                f"{html.escape(word(box))}</td><td>{html.escape(numbers)}</td></tr>"
+            )
+    return (
+        f'<div class="all-verdicts"><table><caption>All verdicts</caption><thead>{HEAD}'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def count(chapters):
+    """How many boxes there are of each kind: a list."""
+    counts = Counter()
+    for of in chapters.values():
+        for box in of.values():
+            begins = [kind for kind in KINDS if word(box).startswith(kind)]
+            counts[max(begins, key=len)] += 1
+    items = ""
+    for kind, what in KINDS.items():
+        if counts[kind]:
+            items += f"<li><strong>{counts[kind]}</strong> {what}</li>"
+    return f'<ul class="tally">{items}</ul>'
+
+
+def answer(chapters, what, slug):
+    """What stands on the page where it asked; KeyError for what there is not."""
+    if what == "word":
+        for of in chapters.values():
+            if slug in of:
+                return word(of[slug])
+        return "(not run)"
+    return dict(table=table, count=count)[what](chapters)
+
+
+def fill(app, page, source):
+    """Answer a page that asks."""
+    if ASKED.search(source[0]):
+        chapters = stored()
+
+        def told(found):
+            return answer(chapters, *found.groups())
+
+        source[0] = ASKED.sub(told, source[0])
+
+
+def setup(app):
+    """Connect to Sphinx, before a page is parsed."""
+    app.connect("source-read", fill)
+    return {"parallel_read_safe": True}

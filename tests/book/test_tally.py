@@ -1,0 +1,83 @@
+"""The verdicts that pages quote from the stored runs."""
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from book._ext import store, tally
+from helpers import page
+
+LINE = dict(label="1,000 steps", low=0.01, high=0.05, mean=0.03, margin=0.03)
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """An executed notebook with three verdict boxes and a value."""
+    outputs = []
+
+    def keep(bundle, raw, metadata):
+        outputs.append(new_output("display_data", bundle, metadata=metadata))
+
+    monkeypatch.setattr(page, "display", keep)
+    lines = [LINE | dict(text="0.7 against 0.6")]
+    page.verdict("skips", "Skips <help>.", "holds", "numbers", lines)
+    page.verdict("sizes", "388, not 384.", "does not hold here", "counted")
+    page.verdict("far", "It sees far.", "undecided", "Not recorded yet: make bench.")
+    page.glue("run_seconds", 12)
+    return new_notebook(cells=[new_code_cell("", outputs=outputs)])
+
+
+@pytest.fixture
+def chapters(run):
+    return {"02_unet": tally.boxes(run)}
+
+
+def test_each_box_is_found_with_its_word(run):
+    words = {slug: tally.word(box) for slug, box in tally.boxes(run).items()}
+    expected = dict(skips="holds", sizes="does not hold here", far="undecided")
+    assert words == expected
+
+
+def test_the_table_has_a_row_for_each(chapters):
+    rows = BeautifulSoup(tally.table(chapters), "html.parser").select("tbody tr")
+    told = [[cell.text for cell in row("td")] for row in rows]
+    assert told == [
+        ["Skips <help>.", "02", "✓ holds", "1,000 steps: 0.7 against 0.6"],
+        ["388, not 384.", "02", "✗ does not hold here", "counted or measured"],
+        ["It sees far.", "02", "? undecided", "not recorded yet"],
+    ]
+    assert rows[0].a["href"] == "#verdict_skips" and rows[0]["data-chapter"] == "02"
+
+
+def test_the_kinds_are_counted(chapters):
+    items = BeautifulSoup(tally.count(chapters), "html.parser")("li")
+    told = [item.text for item in items]
+    assert told == ["1 hold", "1 do not hold here", "1 are undecided"]
+
+
+def test_every_word_is_of_a_kind():
+    for word in page.WORDS:
+        assert any(word.startswith(kind) for kind in tally.KINDS)
+
+
+def test_a_page_gets_what_it_asks_for(chapters, monkeypatch):
+    monkeypatch.setattr(tally, "stored", lambda: chapters)
+    source = [
+        "so <!-- verdicts: word sizes --> and <!-- verdicts: word none -->; <!-- -->"
+    ]
+    tally.fill(None, "book/ledger", source)
+    assert source == ["so does not hold here and (not run); <!-- -->"]
+    with pytest.raises(KeyError):
+        tally.fill(None, "book/ledger", ["<!-- verdicts: tabel -->"])
+
+
+def test_the_boxes_come_from_the_store(run, monkeypatch, tmp_path):
+    path = tmp_path / "02_unet.ipynb"
+    nbformat.write(run, path)
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "store")
+    monkeypatch.setattr(store, "NOTEBOOKS", [path, tmp_path / "03_vnet.ipynb"])
+    nbformat.write(new_notebook(), tmp_path / "03_vnet.ipynb")
+    store.store(path, run, execution_seconds=1, fingerprint="a")
+    found = tally.stored()
+    assert list(found) == ["02_unet"] and "skips" in found["02_unet"]
