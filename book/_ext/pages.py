@@ -45,8 +45,16 @@ def moved(body, folder, url):
     return APART.sub(move, body)
 
 
+def set_language(app, pagename, templatename, context, doctree):
+    """Give a page the language that it begins with, such as `lang: zh-Hant-TW`."""
+    meta = context.get("meta") or {}  # the search page has none
+    if "lang" in meta:
+        context["language"] = meta["lang"]
+
+
 def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
     app.connect("html-page-context", drop_widget_state, priority=900)
     app.connect("html-page-context", move_apart, priority=900)
+    app.connect("html-page-context", set_language)
     return {"parallel_read_safe": True}

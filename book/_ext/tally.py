@@ -5,6 +5,7 @@ A page asks with a comment, in which this extension writes as the page is read:
     <!-- verdicts: table -->         all of them, a row each, with links to the boxes
     <!-- verdicts: count -->         how many there are of each kind
     <!-- verdicts: word skips -->    the word of one, by its slug
+    <!-- verdicts: zh skips -->      the same in Chinese
 
 A chapter without a run in the store has no verdicts.
 """
@@ -28,6 +29,16 @@ KINDS = {  # how a word begins: under what it is counted
     "undecided": "are undecided",
     "not learned": "were not learned at this budget",
 }
+CHINESE = {  # how a word begins: what it is in Taiwan
+    "holds only when": "只在部分條件下成立",
+    "holds": "成立",
+    "appears": "訓練夠久才成立",
+    "gone": "訓練夠久就消失",
+    "does not hold": "在此不成立",
+    "equal": "差異小到不重要",
+    "undecided": "尚無定論",
+    "not learned": "此訓練量下沒學會",
+}
 HEAD = (
     "<tr><th>claim</th><th>chapter</th><th>word</th><th>at the longest budget</th></tr>"
 )
@@ -49,6 +60,11 @@ def boxes(notebook):
 def word(box):
     """The word of a verdict box."""
     return box["aria-label"].removeprefix("Verdict: ")
+
+
+def begins(told, names):
+    """The longest of `names` with which a word begins."""
+    return max([name for name in names if told.startswith(name)], key=len)
 
 
 def stored():
@@ -92,8 +108,7 @@ def count(chapters):
     counts = Counter()
     for of in chapters.values():
         for box in of.values():
-            begins = [kind for kind in KINDS if word(box).startswith(kind)]
-            counts[max(begins, key=len)] += 1
+            counts[begins(word(box), KINDS)] += 1
     items = ""
     for kind, what in KINDS.items():
         if counts[kind]:
@@ -103,12 +118,13 @@ def count(chapters):
 
 def answer(chapters, what, slug):
     """What stands on the page where it asked; KeyError for what there is not."""
-    if what == "word":
-        for of in chapters.values():
-            if slug in of:
-                return word(of[slug])
-        return "(not run)"
-    return dict(table=table, count=count)[what](chapters)
+    if what not in ("word", "zh"):
+        return dict(table=table, count=count)[what](chapters)
+    for of in chapters.values():
+        if slug in of:
+            told = word(of[slug])
+            return dict(word=told, zh=CHINESE[begins(told, CHINESE)])[what]
+    return dict(word="(not run)", zh="（尚未執行）")[what]
 
 
 def fill(app, page, source):

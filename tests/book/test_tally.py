@@ -58,7 +58,8 @@ def test_the_kinds_are_counted(chapters):
 
 def test_every_word_is_of_a_kind():
     for word in page.WORDS:
-        assert any(word.startswith(kind) for kind in tally.KINDS)
+        assert word.startswith(tally.begins(word, tally.KINDS))
+    assert list(tally.CHINESE) == list(tally.KINDS)
 
 
 def test_a_page_gets_what_it_asks_for(chapters, monkeypatch):
