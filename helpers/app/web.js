@@ -66,7 +66,7 @@
     working = null;
     part("working").hidden = true;
     let text = stopped ? "Stopped. " : "";
-    text += done ? `${many(done, "picture")} done, ${seconds.toFixed(1)} s each.` : "";
+    if (done) text += `${many(done, "picture")} done, ${seconds.toFixed(1)} s each.`;
     if (refused) text += ` ${many(refused, "picture")} refused: see below.`;
     say(text.trim());
   }
@@ -89,13 +89,19 @@
     const card = {name: file.name, width, height, levels, ...preview(picture)};
     card.root = part("card").content.cloneNode(true).firstElementChild;
     part("name", card.root).textContent = card.name;
-    part("save", card.root).onclick = () => saveMask(card);
-    part("remove", card.root).onclick = () => remove([card]);
+    button(card, "save", () => saveMask(card));
+    button(card, "remove", () => remove([card]));
     cards.push(card);
     part("cards").append(card.root);
     part("results").hidden = false;
     count(card);
     draw(card);
+  }
+
+  function button({root, name}, kind, pressed) {
+    const made = part(kind, root);
+    made.onclick = pressed;
+    made.ariaLabel = `${made.textContent}: ${name}`;
   }
 
   // A picture as it is shown: its bytes (RGBA), and which pixel each of them is.

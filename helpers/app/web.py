@@ -31,11 +31,10 @@ def text(net, about, card, title):
     for file in SCRIPTS:
         script += read(file)
     style = read("web.css")
-    names = about["names"][1:] if about["classes"] == 1 else about["names"]
-    lead = f"{about['network']} finds in pictures: {', '.join(names)}."
+    lead = f"Segments pictures into: {', '.join(about['names'])}."
     return Template(read("web.html")).substitute(
         policy=policy(script, style), style=style, script=script, model=model,
-        title=html.escape(title), lead=html.escape(lead), scale=html.escape(scale(about)),
+        title=html.escape(title), lead=html.escape(lead), scale=scale(about),
         card=MarkdownIt("js-default").render(card),
     )  # fmt: skip
 

@@ -22,10 +22,10 @@ const webPicture = (() => {
   function refuse(bytes) {
     const start = String.fromCharCode(...bytes.subarray(0, 12));
     const kind = Object.keys(NAMES).find(letters => start.startsWith(letters));
-    let what = kind ? `it is a ${NAMES[kind]}` : "it is no picture that it knows";
+    let what = kind ? `it is a ${NAMES[kind]}` : "it is neither PNG nor JPEG";
     if (start.slice(4, 8) === "ftyp") what = "it is a HEIC, AVIF or film";
-    throw new Error(`${what}, and this page reads PNG (8 and 16 bits) and JPEG: save `
-                    + "it as a PNG");
+    throw new Error(`${what}, and this page reads PNG (8 or 16 bits) and JPEG alone: `
+                    + "save it as a PNG");
   }
 
   // What a JPEG's header says, and the file without its colour profile, which the

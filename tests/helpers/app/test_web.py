@@ -5,16 +5,18 @@ import csv
 import os
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy import ndimage
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers.app import models
+from helpers.pictures import read_image
 from tests.helpers.lines import FILES, refused, run, with_, write_photos
 
 MOST = 1e-4  # of the pixels of a mask may differ
@@ -142,3 +144,100 @@ def test_the_masks_are_those_of_predict(page, closing, name):
     assert 0.02 < (own > 0).mean() < 0.98
     assert off <= MOST * both
     closing(f"{name}.html: {off} of {both} pixels are not those of predict")
+
+
+# --- files ------------------------------------------------------------------------
+
+READ = """
+const [text, span, done] = arguments;
+const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+webPicture(new File([bytes], "a"), span).then(({shape, data}) => {
+  const raw = new Uint8Array(data.buffer);
+  let letters = "";
+  for (const byte of raw) letters += String.fromCharCode(byte);
+  done([shape, btoa(letters)]);
+}).catch(error => done(error.message));
+"""
+
+
+def as_text(path):
+    return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def seen(browser, path, span=None):
+    """A picture as the page hands it to the network, or why it does not."""
+    found = browser.execute_async_script(READ, as_text(path), span)
+    if isinstance(found, str):
+        raise ValueError(found)
+    shape, data = found
+    return torch.frombuffer(bytearray(base64.b64decode(data)), dtype=torch.float32).reshape(
+        shape
+    )
+
+
+def noise(*shape, top=256, kind=np.uint8):
+    return np.random.default_rng(0).integers(0, top, shape, dtype=kind)
+
+
+def turned(how):
+    exif = Image.Exif()
+    exif[0x0112] = how
+    return exif
+
+
+def write_kinds():
+    """Pictures of all kinds that the page takes: their names."""
+    grey, colour = noise(13, 18), noise(13, 18, 3)
+    kinds = dict(
+        grey=Image.fromarray(grey), colour=Image.fromarray(colour),
+        alpha=Image.fromarray(noise(13, 18, 4)), two=Image.fromarray(noise(13, 18, 2)),
+        deep=Image.fromarray(noise(13, 18, top=65536, kind=np.uint16)),
+        bits=Image.fromarray(grey > 99), palette=Image.fromarray(colour).quantize(11),
+    )  # fmt: skip
+    names = []
+    for name, image in kinds.items():
+        image.save(f"{name}.png")
+        names.append(f"{name}.png")
+    more = {
+        "clear_palette.png": (kinds["palette"], dict(transparency=3)),
+        "clear_grey.png": (kinds["grey"], dict(transparency=int(grey[3, 4]))),
+        "clear_colour.png": (kinds["colour"], dict(transparency=tuple(colour[3, 4].tolist()))),
+        "four_bits.png": (kinds["palette"], dict(bits=4)),
+        "photo_grey.jpg": (kinds["grey"], {}),
+        "photo.jpg": (kinds["colour"], dict(quality=90)),
+        "progressive.jpg": (kinds["colour"], dict(progressive=True, subsampling=0)),
+        "profile.jpg": (kinds["colour"], dict(icc_profile=profile())),
+        "profile.png": (kinds["colour"], dict(icc_profile=profile())),
+    }
+    for how in range(1, 9):
+        more[f"turned{how}.png"] = kinds["colour"], dict(exif=turned(how))
+        more[f"turned{how}.jpg"] = kinds["colour"], dict(exif=turned(how))
+    for name, (image, options) in more.items():
+        image.save(name, **options)
+    write_16_bits("deep_colour.png", noise(13, 18, 3, top=65536, kind=np.uint16))
+    write_16_bits("deep_alpha.png", noise(13, 18, 4, top=65536, kind=np.uint16))
+    return [*names, *more, "deep_colour.png", "deep_alpha.png"]
+
+
+def profile():
+    """A colour profile that turns red and green around."""
+    space = ImageCms.createProfile("sRGB")
+    data = bytearray(ImageCms.ImageCmsProfile(space).tobytes())
+    red, green = data.index(b"rXYZ"), data.index(b"gXYZ")
+    data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(data)
+
+
+def write_16_bits(path, values):
+    Path(path).write_bytes(imagecodecs.png_encode(values))
+
+
+def test_a_file_is_the_numbers_that_training_saw(page, browser):
+    page("run.html")
+    for name in write_kinds():
+        own = read_image(name)
+        found = seen(browser, name)
+        assert found.shape == own.shape, name
+        assert (found - own).abs().max() < 1e-6, name
+    span = (100, 4000)
+    assert torch.allclose(seen(browser, "deep.png", span), read_image("deep.png", None, span))
