@@ -54,7 +54,8 @@ const webPng = (() => {
     const [width, height] = [view.getUint32(0), view.getUint32(4)];
     const [depth, type, , , interlaced] = bytes.subarray(8);
     const channels = CHANNELS[type];
-    if (!channels || !width || !height) throw new Error(DAMAGED);
+    if (!channels || ![1, 2, 4, 8, 16].includes(depth) || !width || !height)
+      throw new Error(DAMAGED);
     return {width, height, depth, type, channels, interlaced};
   }
 
