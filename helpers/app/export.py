@@ -46,7 +46,7 @@ def export_page(run, page, licence):
 
 
 def known(run):
-    """The scores of a training, and those on pictures that had no part in it, or None."""
+    """The scores of a training, and those on other pictures or None."""
     others = run / "others.json"
     held_out = read_json(others) if others.exists() else None
     return read_json(run / "scores.json"), held_out

@@ -115,7 +115,7 @@
         const v = Math.floor((y + .5) * height / high);
         from[i] = v * width + Math.floor((x + .5) * width / wide);
         for (let c = 0; c < 3; c++)
-          image.data[4 * i + c] = 255 * data[c * height * width + from[i]] + .5;
+          image.data[4 * i + c] = 255 * data[c * height * width + from[i]];  // rounded
         image.data[4 * i + 3] = 255;
       }
     return {image, from};
