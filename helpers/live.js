@@ -20,7 +20,7 @@ function liveEngine(kernel) {
 
   // --- weights ---------------------------------------------------------------------
 
-  // Base64 of float16 numbers: a sign, 5 bits of exponent, 10 of fraction each.
+  // Base64 of float16: a sign, 5 bits of exponent, 10 of fraction. Or a Float32Array.
   function decode(text) {
     const bytes = atob(text), numbers = new Float32Array(bytes.length / 2);
     for (let i = 0; i < numbers.length; i++) {
@@ -357,8 +357,8 @@ function liveEngine(kernel) {
     if (Number.isInteger(op.like)) op.inputs = [...op.inputs, op.like];
     return op;
   }
-  function load({shape: usual, step, outputs, ...program}) {
-    const numbers = decode(program.weights), last = [];
+  function load({shape: usual, step, outputs, weights, ...program}) {
+    const numbers = weights.buffer ? weights : decode(weights), last = [];
     const ops = program.ops.map(line => prepared(line, numbers));
     ops.forEach((op, i) => op.inputs.forEach(j => { last[j] = i; }));  // reads j last
 

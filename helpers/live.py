@@ -9,6 +9,7 @@ import base64
 import math
 from collections import defaultdict
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,6 +32,12 @@ def pack(net: nn.Module, *input_shape: int) -> dict:
     it; what was folded into the next one has none. Raises ValueError for an operation
     that the engine does not know, and for weights that float16 cannot hold.
     """
+    program, weights = listed(net, *input_shape, dtype=torch.float16)
+    return program | {"weights": base64.b64encode(weights).decode()}
+
+
+def listed(net: nn.Module, *input_shape: int, dtype) -> tuple[dict, np.ndarray]:
+    """The program of `pack` without its weights, and these: one array, in `dtype`."""
     if len(input_shape) != 4 or input_shape[0] != 1:
         raise ValueError(
             "a page runs one picture: the shape must be (1, channels, height, width), "
@@ -40,13 +47,14 @@ def pack(net: nn.Module, *input_shape: int) -> dict:
     for op in packer.needed():
         packer.add(op)
     outputs = [packer.place[op.inputs[0]] for op in packer.ops if op.kind == "output"]
-    return {
+    weights = packer.weights(dtype)
+    program = {
         "shape": list(input_shape[1:]),
         "step": size_step(net, *input_shape),
         "ops": packer.lines,
         "outputs": outputs,
-        "weights": packer.weights(),
     }
+    return program, weights
 
 
 def engine() -> str:
@@ -334,23 +342,24 @@ class Packer:
         inputs = [self.place[source.index]]
         self.append(self.ops[end], "spectral", inputs, axis=axis - 2, **share)
 
-    def weights(self):
-        """All weights in float16, one after the other, as base64.
+    def weights(self, dtype):
+        """All weights one after the other: an array (N,) of float16 or float32.
 
         The lines keep where theirs begin, counted in numbers, and their shape.
         """
-        parts, start = [], 0
+        parts, start = [np.zeros(0, np.float16)], 0
         for line in self.lines:
             for key in ("weight", "bias"):
                 if key not in line:
                     continue
-                numbers = line[key].detach().to(torch.float16)
+                numbers = line[key].detach().to(dtype)
                 if not numbers.isfinite().all():
                     raise ValueError(
                         f"{line['name']} of {self.network} has a {key} of "
-                        f"{line[key].abs().max():.3g}; float16 ends at 65504"
+                        f"{line[key].abs().max():.3g}; "
+                        f"{str(dtype)[6:]} ends at {torch.finfo(dtype).max:.5g}"
                     )
                 line[key] = {"start": start, "shape": list(numbers.shape)}
-                parts.append(numbers.cpu().numpy().tobytes())
+                parts.append(numbers.cpu().numpy().ravel())
                 start += numbers.numel()
-        return base64.b64encode(b"".join(parts)).decode()
+        return np.concatenate(parts)

@@ -4,7 +4,12 @@ from helpers.app.report import between, number
 
 
 def text(run, about, scores, others, facts, licence):
-    """The card of a model, filled from what its folder knows.
+    """The card of a model in its folder: what it is, and how it is used."""
+    return description(run, about, scores, others, licence) + use(facts, about)
+
+
+def description(run, about, scores, others, licence):
+    """What a model is, filled from what its folder knows.
 
     `others`: scores on pictures that had no part in the training, or None. What only a
     person knows is marked TODO.
@@ -50,7 +55,7 @@ def text(run, about, scores, others, facts, licence):
         lines.append(f"- {limit}")
     lines += ["- TODO: where it must not be used.", "", "## Licence", ""]
     lines += [licence or "TODO: the licence of the model (--licence).", ""]
-    return "\n".join(lines + use(facts, about))
+    return "\n".join(lines)
 
 
 def row(name, scores):
@@ -92,9 +97,10 @@ def limits(about, data, scores, others):
 
 
 def use(facts, about):
-    """How to use the model, here and elsewhere: lines."""
+    """How to use the model, here and elsewhere."""
     mask = "MASK.nii.gz" if about["volumes"] else "MASK.png"
     lines = [
+        "",
         "## How to use it",
         "",
         "```",
@@ -109,4 +115,4 @@ def use(facts, about):
     lines += ["", "## Versions", ""]
     for name, version in about["versions"].items():
         lines.append(f"- {name} {version}")
-    return [*lines, ""]
+    return "\n".join([*lines, ""])

@@ -6,6 +6,7 @@
     python -m helpers.app predict --model RUN/model.pt --image PHOTO --out MASK.png
     python -m helpers.app report RUN
     python -m helpers.app export RUN
+    python -m helpers.app export RUN --page model.html
 
 Each has --help. A bad argument is refused in one line, before any work starts, with
 exit status 2. Under torchrun (`python -m torch.distributed.run --standalone
@@ -249,8 +250,22 @@ def export(
         Path | None, option("folder for both  [default: RUN]", metavar="FOLDER")
     ] = None,
     licence: Annotated[str | None, option("licence of the model, for its card")] = None,
-):
-    """Write model.onnx for other programs, checked, and card.md, the model card."""
-    from helpers.app.export import export
+    page: Annotated[
+        Path | None,
+        option("write one HTML file instead, which segments in any browser",
+               metavar="FILE"),
+    ] = None,
+):  # fmt: skip
+    """Write model.onnx for other programs, checked, and card.md, the model card.
 
-    export(run, out, licence)
+    With --page, write the model as one page that a colleague opens and drops pictures
+    into, without Python, server or internet.
+    """
+    from helpers.app.export import export, export_page
+
+    if page and out:
+        raise ValueError("--page names its own file: leave out --out")
+    if page:
+        export_page(run, page, licence)
+    else:
+        export(run, out, licence)

@@ -1,4 +1,4 @@
-"""A model for other programs: an ONNX file with all that its use needs, and a card."""
+"""A model for others: an ONNX file with all that its use needs, a card, or a page."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from helpers import trace
-from helpers.app import card, models
+from helpers.app import card, models, web
 from helpers.app.files import read_json, whole, write_text
 from helpers.app.lines import say
 from helpers.training import main_map
@@ -23,17 +23,33 @@ def export(run, out, licence):
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder: make it first")
     net, about = models.load_model(run / "model.pt")
-    scores = read_json(run / "scores.json")
-    others = run / "others.json"
-    held_out = read_json(others) if others.exists() else None
+    scores, others = known(run)
     channels = 1 if about["volumes"] else 3
     step = step_of(net, channels, about["size"])
     facts = metadata(about, step)
     apart = to_onnx(out / "model.onnx", net.eval(), channels, about, step, facts)
     say(f"{out / 'model.onnx'}: at most {apart:.0e} of a logit apart from PyTorch")
-    text = card.text(run, about, scores, held_out, facts, licence)
+    text = card.text(run, about, scores, others, facts, licence)
     write_text(out / "card.md", text)
     say(f"{out / 'card.md'}")
+
+
+def export_page(run, page, licence):
+    """Write a training's model as one HTML file, whole or not at all."""
+    if page.suffix.lower() != ".html" or not page.parent.is_dir():
+        raise ValueError(f"{page} is no .html in a folder that is there")
+    net, about = models.load_model(run / "model.pt")
+    told = card.description(run, about, *known(run), licence)
+    write_text(page, web.text(net, about, told, run.resolve().name))
+    size = page.stat().st_size / 1e6
+    say(f"{page}: {size:.2f} MB; it opens in a browser, without server and internet")
+
+
+def known(run):
+    """The scores of a training, and those on other pictures or None."""
+    others = run / "others.json"
+    held_out = read_json(others) if others.exists() else None
+    return read_json(run / "scores.json"), held_out
 
 
 class Main(nn.Module):
