@@ -223,6 +223,28 @@ def cross_entropy(logits, labels):
     return F.cross_entropy(logits, labels[:, 0], ignore_index=metrics.IGNORE)
 
 
+def ce_dice(logits, labels):
+    """Cross-entropy plus 1 - soft Dice, the mean over the classes: for rare classes.
+
+    Logits (N, K, H, W) and label maps (N, 1, H, W), as `cross_entropy` takes them; what
+    is IGNORE counts in neither. In the mean a class of few pixels weighs as much as the
+    background. Dice is that of `bce_dice`, one class at a time: squared denominators,
+    pooled over the batch, so that a class which the batch lacks counts as Dice 1 when
+    its probabilities are 0. It is 0 where all labels are IGNORE. Raises ValueError for
+    what `cross_entropy` refuses.
+    """
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()  # sums exceed float16's 65504
+    value = cross_entropy(logits, labels)
+    counted = labels[:, 0] != metrics.IGNORE
+    if not counted.any():
+        return value
+    p, labels, smooth = logits.softmax(1).movedim(1, -1)[counted], labels[:, 0], 1
+    truth = F.one_hot(labels[counted], logits.shape[1])  # (pixels, K), as p
+    both, areas = (p * truth).sum(0), (p**2).sum(0) + truth.sum(0)
+    return value + 1 - ((2 * both + smooth) / (areas + smooth)).mean()
+
+
 def start_at(layer, share):
     """Set the last layer's bias so that an untrained network answers `share`.
 

@@ -162,8 +162,9 @@ def train(
         int | None, option("cross-validate: train so often, each part validates once")
     ] = None,
     loss: Annotated[
-        Literal["bce", "bce_dice", "cross_entropy"] | None,
-        option("what is to become small  [default: bce, classes cross_entropy]"),
+        Literal["bce", "bce_dice", "cross_entropy", "ce_dice"] | None,
+        option("what is to become small; with Dice, what is rare counts more  "
+               "[default: bce, classes cross_entropy]"),
     ] = None,
     flips: Annotated[
         Literal["all", "sides", "none"],

@@ -232,9 +232,12 @@ def alike(looks, train, validation):
 
 
 def proposed(pairs, most=30):
-    """A settings file for --colours, from the values in the masks, to be confirmed."""
+    """A settings file for --colours, from the values in all masks, to be confirmed.
+
+    Nothing is proposed for more than `most` values: such masks are no classes.
+    """
     total = Counter()
-    for _, mask in pairs[:most]:
+    for _, mask in pairs:
         try:
             total.update(masks.counted(mask))
         except ValueError:

@@ -4,6 +4,7 @@ Pictures become PNGs of their own size: 0 and 255 for one object, a palette of c
 numbers for several classes. Volumes become NIfTI with their own axes and affine.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ from helpers.pictures import ENDINGS, page_count, read_image
 def predict(model, image, out):
     """Segment a file, or all files of a folder into a new folder."""
     net, about = opened(model)
+    if not about.get("exact", True):
+        tile, margin = about["tiling"]
+        say(
+            f"note: the network sees farther than its margin of {margin} around tiles "
+            f"of {tile}: where an answer is put together, seams are possible",
+            sys.stderr,
+        )
     endings = nifti.ENDINGS if about.get("volumes") else ENDINGS
     if not image.is_dir():
         new_file(out, about)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from helpers import folders, nifti
 from helpers.app import models, sheet, sources
 from helpers.app.files import read_json, write_json
-from helpers.app.lines import say
+from helpers.app.lines import many, say
 from helpers.app.measure import measure
 from helpers.app.segment import segment
 from helpers.app.settings import settle
@@ -240,7 +240,8 @@ def data_checks(facts):
         f"{len(facts['train'])} pictures to train on ({len(train)} objects), "
         f"{len(facts['validation'])} to validate ({len(validation)}); "
         f"{len(train & validation)} objects are in both.",
-        f"{len(sizes)} sizes, from {told_size(min(sizes))} to {told_size(max(sizes))}"
+        f"{many(len(sizes), 'size')}, from {told_size(min(sizes))} to "
+        f"{told_size(max(sizes))}"
         f"{', after resizing' if facts['resized'] else ''}.",
         f"not read: {', '.join(facts['skipped']) or 'nothing was left out'}.",
         f"sum of all pixels and masks: {facts['sum']}.",

@@ -4,10 +4,11 @@ import html
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from helpers.app.files import write_text
-from helpers.embed import png_url
+from helpers.embed import jpeg_url, png_url
 
 STYLE = Path(__file__).with_name("sheet.css")
 SIDE = 256  # px of a picture on a page, at most
@@ -57,7 +58,8 @@ def cells(row, tag):
 def picture(values, alt, caption=""):
     """A picture (3, H, W) in 0..1, or a matplotlib figure."""
     alt, caption = html.escape(alt), html.escape(caption)
-    image = f'<img src="{png_url(values)}" alt="{alt}">'
+    url = png_url(values) if isinstance(values, Figure) else jpeg_url(values)
+    image = f'<img src="{url}" alt="{alt}">'
     return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 

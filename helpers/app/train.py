@@ -26,7 +26,8 @@ from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
 LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
-LOSSES["cross_entropy"] = training.cross_entropy
+OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
+LOSSES |= OF_CLASSES
 MANY = 100  # files whose reading takes a while
 
 
@@ -109,10 +110,11 @@ def loss_for(name, count):
     """The loss that fits the masks: binary ones, or label maps; or refuse."""
     if name is None:
         return "bce" if count == 1 else "cross_entropy"
-    if (name == "cross_entropy") != (count > 1):
+    if (name in OF_CLASSES) != (count > 1):
         takes = "class numbers (--classes 2 or more)"
-        if name != "cross_entropy":
+        if name not in OF_CLASSES:
             takes = "masks of one object, and these have classes: take cross_entropy"
+            takes += " or ce_dice"
         raise ValueError(f"--loss {name} takes {takes}")
     return name
 

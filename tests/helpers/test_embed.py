@@ -59,5 +59,15 @@ def test_pictures_arrive_exactly(shape):
     assert np.array_equal(shown, values.squeeze())
 
 
+def test_a_photograph_is_lighter_and_nearly_the_same():
+    noise = np.random.default_rng(0).normal(0, 0.05, (64, 64))
+    grey = (np.linspace(0.2, 0.8, 64) + noise).clip(0, 1)
+    values = np.stack([grey, 0.9 * grey, 0.8 * grey])
+    code = embed.jpeg_url(values).split(",")[1]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
+    assert abs(shown.transpose(2, 0, 1) / 255 - values).mean() < 0.02
+    assert len(code) < len(embed.png_url(values)) / 2
+
+
 def test_ids_are_never_given_twice():
     assert len({embed.new_id("demo") for _ in range(5)}) == 5

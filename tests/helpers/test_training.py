@@ -464,3 +464,34 @@ def test_cross_entropy_leaves_out_the_ignored_and_is_0_where_all_is():
 def test_cross_entropy_refuses_what_are_no_labels(classes, labels, told):
     with pytest.raises(ValueError, match=told):
         training.cross_entropy(torch.zeros(1, classes, 4, 4), labels)
+
+
+def test_ce_dice_by_hand():
+    logits = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    sure = torch.tensor([[0.0, 40.0], [40.0, 0.0]])
+    logits = logits + torch.stack([sure, 0 * sure, 0 * sure])
+    labels = torch.tensor([[1, 0], [0, metrics.IGNORE]]).reshape(1, 1, 2, 2)
+    # Three pixels count: p = 1/3 each, where the label is 1; twice sure of class 0.
+    # Overlaps 2, 1/3, 0; squares and areas 37/9, 10/9, 1/9; one pixel of smoothing.
+    dice = [(4 + 1) / (37 / 9 + 1), (2 / 3 + 1) / (10 / 9 + 1), 1 / (1 / 9 + 1)]
+    expected = math.log(3) / 3 + 1 - sum(dice) / 3
+    assert training.ce_dice(logits, labels).item() == pytest.approx(expected)
+    volume = logits.reshape(1, 3, 2, 2, 1), labels.reshape(1, 1, 2, 2, 1)
+    assert training.ce_dice(*volume).item() == pytest.approx(expected)
+    half = training.ce_dice(logits.half(), labels).item()
+    assert half == pytest.approx(expected, rel=1e-3)
+    assert training.ce_dice(logits, labels * 0 + metrics.IGNORE) == 0
+    with pytest.raises(ValueError, match="from 3 to 3; 3 classes have"):
+        training.ce_dice(logits, labels * 0 + 3)
+
+
+def test_a_rare_class_weighs_more_in_ce_dice():
+    """One pixel of 64 is of class 1: how hard is it pulled, against all others?"""
+    labels, pulls = torch.zeros(1, 1, 8, 8).long(), []
+    labels[..., 3, 3] = 1
+    for loss in (training.cross_entropy, training.ce_dice):
+        logits = torch.zeros(1, 2, 8, 8, requires_grad=True)
+        loss(logits, labels).backward()
+        rare = logits.grad[0, 1, 3, 3]
+        pulls.append((rare / (logits.grad[0, 1].sum() - rare)).item())
+    assert pulls[1] < pulls[0] < 0

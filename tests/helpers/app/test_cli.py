@@ -60,7 +60,11 @@ def photos(folder):
         (with_(DRAWN, loss="mse"), "Invalid value for '--loss': 'mse' is not one of"),
         (with_(DRAWN, flips="up"), "Invalid value for '--flips': 'up' is not one of"),
         (with_(FILES, loss="cross_entropy"), "cross_entropy takes class numbers"),
-        (with_(FILES, classes="3", loss="bce"), "bce takes masks of one object"),
+        (with_(FILES, loss="ce_dice"), "ce_dice takes class numbers"),
+        (
+            with_(FILES, classes="3", loss="bce"),
+            "bce takes masks of one object.*or ce_",
+        ),
         (with_(FILES, classes="3", cut="9"), "--cut and --classes read masks in two"),
         (with_(FILES, classes="256"), "256 classes: there are 2 to 255"),
         (

@@ -102,6 +102,13 @@ def test_classes_and_what_the_masks_hold_for_a_file_of_colours(capsys):
     assert run(with_(FILES, colours="found.toml")) == 0
 
 
+def test_a_value_that_only_the_last_masks_have_is_proposed(capsys):
+    write_photos(40, 16, 40)
+    Image.new("L", (40, 16), 3).save("masks/9_mask.png")  # the last by name
+    assert run(LINE) == 1
+    assert "  class1 = 3  # 640 px" in capsys.readouterr().out
+
+
 def test_colours_are_proposed_too(capsys):
     write_photos(2)
     for k in range(2):

@@ -106,6 +106,18 @@ def test_a_picture_beyond_pillows_limit_says_how_it_is_allowed(capsys, monkeypat
     )
 
 
+def test_where_tiles_are_not_exact_it_is_said_once(capsys):
+    write_photos(3)
+    model("exact.pt", exact=True)
+    model("wide.pt", exact=False)
+    assert run(with_(LINE, model="exact.pt", image="photos", out="one")) == 0
+    assert "note" not in capsys.readouterr().err
+    assert run(with_(LINE, model="wide.pt", image="photos", out="two")) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("note: the network sees farther than its margin of 32 around")
+    assert err.count("\n") == 1 and "seams are possible" in err
+
+
 def test_a_folder_becomes_a_folder(capsys):
     write_photos(3)
     Path("photos/letter.txt").write_text("x")

@@ -152,6 +152,13 @@ def test_several_classes_by_number(capsys):
     assert scores["classes"][0]["iou"] > 0.5
 
 
+def test_classes_with_a_loss_for_rare_ones():
+    write_photos(8, 40, 48, classes=3)
+    assert run(with_(FILES, classes="3", steps="40", lr="0.02", loss="ce_dice")) == 0
+    assert about("run")["loss"] == "ce_dice"
+    assert scores_of("run")["classes"][0]["iou"] > 0.5
+
+
 @pytest.mark.parametrize("classes", ["1", "2"])
 def test_masks_of_0_and_1_train_with_one_map_and_with_two(classes):
     write_photos(5, classes=2)
