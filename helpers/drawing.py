@@ -68,7 +68,8 @@ def draw(net, *input_shape, title=None, colour="#0072B2", depth=None) -> Drawing
     wide = svg.picture(boxes, arrows, layout.WIDE, colour)
     turned = svg.picture(boxes, arrows, layout.TURNED, colour)
     shown, style = svg.svg(*wide, title, words, key), embed.read("drawing.css")
-    if turned[1] < wide[1]:
+    fits = turned[1] < wide[1]
+    if fits:
         shown += svg.svg(*turned, title, words, f"{key}-turned", "network-turned")
         style += (
             f"@container network (width < {READABLE * wide[1]:.0f}px) {{"
@@ -81,7 +82,8 @@ def draw(net, *input_shape, title=None, colour="#0072B2", depth=None) -> Drawing
         f'aria-label="{html.escape(title)}. {HINT}">{shown}</div>'
         '<div class="network-bar"><button type="button">Enlarge</button>'
         f'<span role="status">{HINT}</span></div>'
-        f"{svg.legend(_legend_names(arrows, ops), boxes)}{embed.large_view()}</figure>",
+        f"{svg.legend(_legend_names(arrows, ops), boxes, fits)}{embed.large_view()}"
+        "</figure>",
         words,
     )
 

@@ -25,7 +25,7 @@ class Look(NamedTuple):
 
 
 WIDE = Look("above", least=20, halving=12, slot=28, gap=14)
-TURNED = Look("beside", least=24, halving=7, slot=30, gap=12)
+TURNED = Look("beside", least=18, halving=6, slot=30, gap=14)
 BARE = Look("", least=9, halving=9, slot=9, gap=9)
 LINE = 13  # of a label
 
@@ -118,7 +118,7 @@ def _find_cell(place, arriving, places, taken) -> None:
     roads = [places[arrow.source] for arrow in roads]
     for arrow in arriving:
         source = places[arrow.source]
-        step = 0
+        step = int(place.through)  # or the labels of both would meet
         if source.level == place.level:
             step = 2 if arrow.crop else 1  # room for the words on the arrow
         place.column = max(place.column, source.column + step)
@@ -127,6 +127,8 @@ def _find_cell(place, arriving, places, taken) -> None:
     if any(source.level != place.level for source in roads):
         while _in_the_way(place, roads[0].level, taken):
             place.column += 1
+    while place.through and _beside_a_label(place, taken):
+        place.column += 1
     while place.cell in taken:
         place.row += 1
     taken[place.cell] = True
@@ -141,6 +143,14 @@ def _in_the_way(place, start, taken) -> bool:
     low, high = sorted((start, place.level))
     for (level, _, column), is_box in taken.items():
         if is_box and column == place.column and low < level < high:
+            return True
+    return False
+
+
+def _beside_a_label(place, taken) -> bool:
+    """Would the box stand in the labels of a neighbour level, or the reverse?"""
+    for (level, _, column), is_box in taken.items():
+        if is_box and column == place.column and abs(level - place.level) == 1:
             return True
     return False
 
@@ -212,6 +222,8 @@ def _set_y(places, look, detours) -> None:
             for place in row:
                 place.cy = y + tallest / 2
             y += tallest + _largest(row, "label_below") + 8
+        if look.labels == "beside":  # the next level begins later: below these labels
+            y -= _largest(row, "label_below")
         y += look.gap
 
 
@@ -238,6 +250,9 @@ def way(a, b, lane, target_round, places) -> list[tuple[float, float]]:
         return _way_along(a, b, target_round)
     down = b.level > a.level
     start, end = (a.lower, b.upper) if down else (a.upper, b.lower)
+    if a.through and (down or b.column == a.column + 1):
+        y = b.cy + b.height / 4  # right of the labels of `a`, and of a skip
+        return [(a.cx, start), (a.cx, y), (b.left, y)]
     stack = [c for c in places if (c.level, c.column) == (b.level, b.column)]
     stack.sort(key=attrgetter("row"), reverse=not down)
     if stack[0] is b and a.column == b.column:

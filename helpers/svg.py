@@ -22,10 +22,7 @@ ARROWS = {  # kind -> colour, line, thickness
 }
 GREY = "#8a8a8a"  # of the input
 LINES = 24  # length of the lines to write on, on a worksheet
-WORDS = (
-    "A box is a feature map: each doubling of its pixels makes it longer by the same "
-    "amount, each doubling of its channels thicker. Bold: channels; the other number: "
-)
+SCALE = "The {} a box, the larger its map; the {}, the more channels (log scales). "
 
 
 def picture(boxes, arrows, look, colour, smallest=None, blank=False):
@@ -55,9 +52,10 @@ def svg(drawn, width, height, title, words, key, name="network-wide") -> str:
     return (
         f'<svg class="{name}" role="img" aria-labelledby="{key}-t" '
         f'aria-describedby="{key}-d" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="width:100%;max-width:{1.3 * width:.0f}px;min-width:{0.7 * width:.0f}px'
-        f';height:auto;font-family:system-ui,sans-serif"><title id="{key}-t">'
-        f'{html.escape(title)}</title><desc id="{key}-d">{html.escape(words)}</desc>'
+        f'style="width:100%;height:auto;min-width:{0.6 * width:.0f}px;'
+        f'max-width:{1.3 * width:.0f}px;font-family:system-ui,sans-serif">'
+        f'<title id="{key}-t">{html.escape(title)}</title>'
+        f'<desc id="{key}-d">{html.escape(words)}</desc>'
         f"{drawn}</svg>"
     )
 
@@ -188,8 +186,10 @@ def _crop_label(a, b, lane, words, turned) -> str:
     x = (a.right + b.left) / 2 if straight else b.left - 24
     y = a.cy if straight and a.row > b.row else b.cy
     if turned:
-        first = _text(y + 4, x - 2, "crop", anchor="start")
-        return first + _text(y + 4, x + 11, words, anchor="start")
+        before, _, after = words.partition("→")
+        label = _text(y + 4, x - 14, "crop", anchor="start")
+        label += _text(y + 4, x - 1, before, anchor="start")
+        return label + _text(y + 4, x + 12, f"→{after}", anchor="start")
     return _text(x, y - 6, "crop") + _text(x, y + 15, words)
 
 
@@ -200,8 +200,11 @@ def _points(points) -> str:
 # --- legend ---------------------------------------------------------------------------
 
 
-def legend(names: dict[str, str], boxes) -> str:
-    """Explains arrows and boxes; `names` are the kinds that occur, and their words."""
+def legend(names: dict[str, str], boxes, turned=False) -> str:
+    """Explains arrows and boxes; `names` are the kinds that occur, and their words.
+
+    `turned`: is there a turned picture, too?
+    """
     items = []
     for kind, name in names.items():
         colour, dash, _ = ARROWS[kind]
@@ -213,7 +216,12 @@ def legend(names: dict[str, str], boxes) -> str:
             f'<path d="M18 1L26 5L18 9z" fill="{colour}"/></svg> {name}</span>'
         )
     axes = {1: "length", 2: "height and width", 3: "depth, height and width"}
-    words = WORDS + axes.get(len(boxes[0].shape) - 2, "size") + ". "
+    words = f'<span class="network-wide">{SCALE.format("taller", "wider")}</span>'
+    if turned:
+        scale = SCALE.format("wider", "taller")
+        words += f'<span class="network-turned">{scale}</span>'
+    words += "Bold: channels; the other number: "
+    words += axes.get(len(boxes[0].shape) - 2, "size") + ". "
     if any(box.name for box in boxes):
         words += "A box with a name is a whole module. "
     if "concat" in names:
