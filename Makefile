@@ -1,6 +1,7 @@
 # make book             the environment, the chapters' run, the pages
 # make page CHAPTER=02  that chapter's run, if it needs one, and its page alone
 # make test             everything that must hold, from one run of every chapter
+# make pdf              the whole book as one PDF, from the pages of make book
 # make verdicts         record the words of the last run, after a look at what changed
 # make address          carry the address of _config.yml to where it is copied
 # make bench            the recorded trials of all chapters, ten hours and more; goes on
@@ -18,6 +19,9 @@ book: $(ENV)
 
 page: $(ENV)
 	$(BIN)/python -m book._ext.preview $(CHAPTER)
+
+pdf: $(ENV)
+	$(BIN)/python -m book._ext.pdf
 
 test: $(ENV)
 	$(BIN)/ruff check .
@@ -49,4 +53,4 @@ $(ENV): requirements.txt constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book page test verdicts address bench real clean
+.PHONY: book page pdf test verdicts address bench real clean

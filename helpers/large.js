@@ -36,11 +36,11 @@ globalThis.largeView ??= (() => {
     dialog.className = "large";
     dialog.setAttribute("aria-label", words);
     dialog.innerHTML = `<div class="large-bar">
-      <button data-zoom="0.8" aria-label="smaller">−</button>
-      <button data-zoom="1.25" aria-label="larger">+</button>
-      <button data-zoom="0">fit</button><span role="status">Keys: + − 0, arrows.</span>
-      <button data-close>close</button></div>
-      <div class="large-stage" tabindex="0" role="group"></div>`;
+      <button data-zoom="0.8" aria-label="smaller">−<\/button>
+      <button data-zoom="1.25" aria-label="larger">+<\/button>
+      <button data-zoom="0">fit<\/button><span role="status">Keys: + − 0, arrows.<\/span>
+      <button data-close>close<\/button><\/div>
+      <div class="large-stage" tabindex="0" role="group"><\/div>`;
     const stage = dialog.querySelector(".large-stage");
     stage.setAttribute("aria-label", words);
     const copy = shown.cloneNode(true);
@@ -64,7 +64,7 @@ globalThis.largeView ??= (() => {
     function zoom(factor) {
       const [x, y] = [stage.scrollLeft + stage.clientWidth / 2,
                       stage.scrollTop + stage.clientHeight / 2];
-      const next = factor ? Math.min(Math.max(scale * factor, fit / 2), 8) : fit;
+      const next = factor ? Math.min(Math.max(scale * factor, fit / 2), 10 * fit) : fit;
       const ratio = next / scale;
       scale = next;
       copy.style.setProperty("width", `${scale * wide}px`, "important");
@@ -116,7 +116,7 @@ globalThis.largeView ??= (() => {
   document.addEventListener("click", event => {
     const box = event.target.closest("[data-op]");
     if (box) return tell(box);
-    const picture = event.target.closest(".large-open img");
+    const picture = event.target.closest(".large-open")?.querySelector("img");
     if (picture) return open(picture, picture.alt);
     const figure = event.target.closest(".network-bar button, .network-scroll > svg")
       ?.closest(".network");

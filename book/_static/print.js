@@ -1,5 +1,7 @@
-// Paper is light, whatever theme the page is read in.
+// Paper is light, whatever theme the page is read in. A page that is opened with
+// "?answers" shows all that is folded, less the code: book/_ext/pdf.py asks for it.
 (() => {
+  "use strict";
   const {dataset} = document.documentElement;
   let theme = null;
   addEventListener("beforeprint", () => {
@@ -11,5 +13,11 @@
   addEventListener("afterprint", () => {
     if (theme) dataset.theme = theme;
     theme = null;
+  });
+  if (location.search === "?answers") addEventListener("load", () => {
+    for (const fold of document.querySelectorAll("details:not(.hide)")) fold.open = true;
+    for (const answer of document.querySelectorAll(".toggle-hidden")) {
+      answer.classList.remove("toggle-hidden");
+    }
   });
 })();

@@ -8,7 +8,8 @@ from torch import nn
 
 from helpers import embed, figures
 
-HEAD = '<!doctype html><html lang="en"><meta charset="utf-8"><body>'
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><body>"""
 PICTURE = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
 
 
