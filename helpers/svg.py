@@ -72,6 +72,8 @@ def _box(box, place, colour, look, blank) -> str:
     start = f'<g data-op="{box.result}"><title>{html.escape(box.tip)}</title>'
     if blank or not look.labels:
         start = "<g>"
+    else:
+        start += _target(place, turned)
     if box.sign:
         return f"{start}{_circle(box.sign, place, colour, turned, blank)}</g>"
     fill = GREY if box.kind == "input" else colour
@@ -93,6 +95,16 @@ def _box(box, place, colour, look, blank) -> str:
         return f"{start}{parts}</g>"
     labels = _labels_beside(box, place) if turned else _labels_above(box, place, blank)
     return f"{start}{parts}{labels}</g>"
+
+
+def _target(place, turned) -> str:
+    """What a finger finds: the box with its labels and the room between."""
+    x, y = _exchanged(place.cx - place.slot / 2, place.above, turned)
+    wide, high = _exchanged(place.slot, place.below - place.above, turned)
+    return (
+        f'<rect class="target" x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" '
+        f'height="{high:.0f}" fill="none" pointer-events="all"/>'
+    )
 
 
 def _circle(sign, place, colour, turned, blank) -> str:
