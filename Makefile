@@ -1,6 +1,8 @@
 # make book             the environment, the chapters' run, the pages
 # make page CHAPTER=02  that chapter's run, if it needs one, and its page alone
 # make test             everything that must hold, from one run of every chapter
+# make pdf              the whole book as one PDF, from the pages of make book
+# make drawn            the six networks for the pages without code: book/drawn
 # make verdicts         record the words of the last run, after a look at what changed
 # make address          carry the address of _config.yml to where it is copied
 # make bench            the recorded trials of all chapters, ten hours and more; goes on
@@ -19,12 +21,18 @@ book: $(ENV)
 page: $(ENV)
 	$(BIN)/python -m book._ext.preview $(CHAPTER)
 
+pdf: $(ENV)
+	$(BIN)/python -m book._ext.pdf
+
 test: $(ENV)
 	$(BIN)/ruff check .
 	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --durations 10
 	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 -v
 	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
 	$(BIN)/pytest tests/book/test_site.py
+
+drawn: $(ENV)
+	$(BIN)/python -m book._ext.drawn
 
 verdicts: $(ENV)
 	$(BIN)/python -m tests.verdicts
@@ -49,4 +57,4 @@ $(ENV): requirements.txt constraints.txt
 clean:
 	rm -rf _build
 
-.PHONY: book page test verdicts address bench real clean
+.PHONY: book page pdf drawn test verdicts address bench real clean

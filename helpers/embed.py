@@ -57,6 +57,12 @@ def apart(kind: str, text: str) -> tuple[str, str]:
     return f'<script type="{kind}" data-live="{mark}">{text}</script>', mark
 
 
+def large_view() -> str:
+    """What opens drawings and pictures large; a page may hold it more than once."""
+    script, _ = apart("text/javascript", read("large.js"))
+    return f"<style>{read('large.css')}</style>{script}"
+
+
 def png_url(picture) -> str:
     """A picture as a data URL: (H, W), (1, H, W) or (3, H, W) with values 0..1.
 

@@ -1,33 +1,33 @@
-"""Where the boxes and arrows of helpers.drawing go, and the SVG of it.
+"""Where the boxes and arrows of helpers.chart go.
 
-A box has level (its resolution, from top to bottom), name, shape, size, sign (drawn in
-a circle instead of a box), copied (share of its width in pale), tip and result (the
-operation whose map it is); an arrow has source, target, kind, skip (no main road) and
-crop. All lengths are px.
+A box has level (its resolution, from top to bottom), name, shape, size and sign (drawn
+in a circle instead of a box); an arrow has source, target, kind, skip (no main road)
+and crop. All lengths are px. Everything is laid out from left to right; helpers.svg
+makes the turned picture by exchanging x and y.
 """
 
-import html
 import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
-from helpers import embed
 
-SOLID, DASHED = "", ' stroke-dasharray="4 3"'
-ARROWS = {  # kind -> colour, line, thickness
-    "conv": ("currentColor", SOLID, 1.2),
-    "strided": ("#D55E00", DASHED, 2),
-    "pool": ("#D55E00", SOLID, 2),
-    "upconv": ("#009E73", SOLID, 2),
-    "upsample": ("#009E73", DASHED, 2),
-    "concat": ("#808080", SOLID, 2),
-    "add": ("#CC79A7", SOLID, 2),
-    "multiply": ("#B8860B", SOLID, 2),
-    "flow": ("currentColor", SOLID, 1.2),
-}
-GAP, TOP, BOTTOM = 14, 18, 18  # between columns; room for the labels of a box
+class Look(NamedTuple):
+    """How a picture is laid out; helpers.svg writes the labels that fit."""
+
+    labels: str  # "above" and below a box, "beside" it (turned), or "" for none
+    least: int  # height of the box with the smallest map
+    halving: int  # what a box is higher than one of half the size
+    slot: int  # least width that a box and its labels take
+    gap: int  # between columns, and between levels
+
+
+WIDE = Look("above", least=20, halving=12, slot=28, gap=14)
+TURNED = Look("beside", least=18, halving=6, slot=30, gap=14)
+BARE = Look("", least=9, halving=9, slot=9, gap=9)
+LINE = 13  # of a label
 
 
 @dataclass(eq=False)
@@ -40,6 +40,7 @@ class Place:
     label_above: float
     label_below: float
     slot: float  # width that the box and its labels need
+    through: bool = False  # do arrows up and down pass between the labels?
     column: int = 0
     row: int = 0
     cx: float = 0
@@ -55,38 +56,60 @@ class Place:
     bottom = property(lambda self: self.cy + self.height / 2)
     above = property(lambda self: self.top - self.label_above)
     below = property(lambda self: self.bottom + self.label_below)
+    upper = property(lambda self: self.top if self.through else self.above)
+    lower = property(lambda self: self.bottom if self.through else self.below)
 
 
 # --- places ---------------------------------------------------------------------------
 
 
-def place(boxes, arrows) -> tuple[dict, dict]:
+def place(boxes, arrows, look=WIDE, smallest=None) -> tuple[dict, dict]:
     """The Place of every box; and for arrows with boxes in their way the detour.
 
     A detour is counted in lanes above the level. `boxes` come in the order in which
-    they choose, and after those that lead to them.
+    they choose, and after those that lead to them. `smallest` is the side of the map
+    whose box is the lowest; without it, of the smallest here.
     """
+    smallest = smallest or min(map(side, boxes))
     places, taken = {}, {}  # taken: cell -> is there a box? else a skip passes
     for box in boxes:
         arriving = [arrow for arrow in arrows if arrow.target is box]
-        places[box] = _new_place(box)
+        places[box] = _new_place(box, look, smallest)
         _find_cell(places[box], arriving, places, taken)
     detours = _stack_detours(arrows, places, taken)
-    _set_x(places.values())
-    _set_y(places.values(), detours)
+    _set_x(places.values(), look)
+    _set_y(places.values(), look, detours)
     return places, detours
 
 
-def _new_place(box) -> Place:
-    if box.sign:
-        return Place(box.level, 18, 18, label_above=2, label_below=2, slot=28)
-    width = 5 + 3 * math.log2(box.shape[1] + 1)
+def side(box) -> float:
+    """The side of a map, the geometric mean where its sides differ."""
     axes = box.shape[2:]
-    mean = math.prod(axes) ** (1 / max(len(axes), 1))
-    height = max(14, 12 * math.log2(mean) - 20)
-    below = BOTTOM + (14 if box.name else 0)
-    slot = max(width, 7 * len(box.size), 6.4 * len(box.name), 28)
-    return Place(box.level, width, height, TOP, below, slot)
+    return math.prod(axes) ** (1 / max(len(axes), 1))
+
+
+def name_lines(box) -> list[str]:
+    """A module's name, a long one in two lines: encoder.1, body."""
+    if len(box.name) > 10 and "." in box.name:
+        return box.name.rsplit(".", 1)
+    return [box.name] if box.name else []
+
+
+def _new_place(box, look, smallest) -> Place:
+    beside = look.labels == "beside"
+    if box.sign:
+        return Place(box.level, 18, 18, 2, 2, look.slot, beside)
+    width = 5 + 3 * math.log2(box.shape[1] + 1)  # 3 px for each doubling
+    height = look.least + look.halving * math.log2(side(box) / smallest)
+    if not look.labels:
+        return Place(box.level, width, height, 3, 3, max(width, look.slot))
+    names = name_lines(box)
+    letters = max(len(box.size), len(str(box.shape[1])), *map(len, names), 0)
+    if beside:
+        slot = max(width, look.slot + 2 * LINE * len(names))
+        return Place(box.level, width, height, 4, 8 + 7 * letters, slot, beside)
+    slot = max(width, 7 * letters, look.slot)
+    return Place(box.level, width, height, 18, 18 + LINE * len(names), slot)
 
 
 def _find_cell(place, arriving, places, taken) -> None:
@@ -95,15 +118,17 @@ def _find_cell(place, arriving, places, taken) -> None:
     roads = [places[arrow.source] for arrow in roads]
     for arrow in arriving:
         source = places[arrow.source]
-        step = 0
+        step = int(place.through)  # or the labels of both would meet
         if source.level == place.level:
             step = 2 if arrow.crop else 1  # room for the words on the arrow
         place.column = max(place.column, source.column + step)
     if roads and roads[0].level == place.level:
         place.row = min(source.row for source in roads)
-    if any(abs(source.level - place.level) > 1 for source in roads):
+    if any(source.level != place.level for source in roads):
         while _in_the_way(place, roads[0].level, taken):
             place.column += 1
+    while place.through and _beside_a_label(place, taken):
+        place.column += 1
     while place.cell in taken:
         place.row += 1
     taken[place.cell] = True
@@ -122,11 +147,19 @@ def _in_the_way(place, start, taken) -> bool:
     return False
 
 
+def _beside_a_label(place, taken) -> bool:
+    """Would the box stand in the labels of a neighbour level, or the reverse?"""
+    for (level, _, column), is_box in taken.items():
+        if is_box and column == place.column and abs(level - place.level) == 1:
+            return True
+    return False
+
+
 def _keep_free(source, target, taken) -> None:
     """Keep the cells under an arrow on one level free of boxes."""
     if source.level == target.level and not _blocked(source, target, taken):
         for column in range(source.column + 1, target.column):
-            taken[target.level, target.row, column] = False
+            taken.setdefault((target.level, target.row, column), False)
 
 
 def _blocked(source, target, taken) -> bool:
@@ -158,23 +191,24 @@ def _stack_detours(arrows, places, taken) -> dict:
         for inner, its_lane in detours.items():
             start, end = span(inner)
             overlap = start.column < target.column and source.column < end.column
-            if start.level == source.level and overlap:
+            apart = end is not target  # what leads to one box may share a lane
+            if start.level == source.level and overlap and apart:
                 lane = max(lane, its_lane + 1)
         detours[arrow] = lane
     return detours
 
 
-def _set_x(places) -> None:
+def _set_x(places, look) -> None:
     """Columns as wide as their widest box."""
     x = 8.0
     for column in _grouped(places, "column"):
         slot = _largest(column, "slot")
         for place in column:
             place.cx = x + slot / 2
-        x += slot + GAP
+        x += slot + look.gap
 
 
-def _set_y(places, detours) -> None:
+def _set_y(places, look, detours) -> None:
     """Levels from top to bottom, each with its detours and then its rows."""
     lanes = Counter()
     for arrow, lane in detours.items():
@@ -184,10 +218,13 @@ def _set_y(places, detours) -> None:
         y += 10 * lanes[level[0].level]
         for row in _grouped(level, "row"):
             tallest = _largest(row, "height")
+            y += _largest(row, "label_above")
             for place in row:
-                place.cy = y + TOP + tallest / 2
-            y += TOP + tallest + _largest(row, "label_below") + 8
-        y += 14
+                place.cy = y + tallest / 2
+            y += tallest + _largest(row, "label_below") + 8
+        if look.labels == "beside":  # the next level begins later: below these labels
+            y -= _largest(row, "label_below")
+        y += look.gap
 
 
 def _grouped(places, name):
@@ -198,20 +235,24 @@ def _grouped(places, name):
 
 
 def _largest(places, name):
+    """The largest of a property of several places."""
     return max(getattr(place, name) for place in places)
 
 
 # --- ways -----------------------------------------------------------------------------
 
 
-def _way(a, b, lane, target_round, places) -> list[tuple[float, float]]:
+def way(a, b, lane, target_round, places) -> list[tuple[float, float]]:
     """Corners of the arrow from place `a` to place `b`, from its tail to its head."""
     if a.level == b.level and lane:
         return _way_over(a, b, lane, target_round)
     if a.level == b.level:
         return _way_along(a, b, target_round)
     down = b.level > a.level
-    start, end = (a.below, b.above) if down else (a.above, b.below)
+    start, end = (a.lower, b.upper) if down else (a.upper, b.lower)
+    if a.through and (down or b.column == a.column + 1):
+        y = b.cy + b.height / 4  # right of the labels of `a`, and of a skip
+        return [(a.cx, start), (a.cx, y), (b.left, y)]
     stack = [c for c in places if (c.level, c.column) == (b.level, b.column)]
     stack.sort(key=attrgetter("row"), reverse=not down)
     if stack[0] is b and a.column == b.column:
@@ -245,128 +286,3 @@ def _way_along(a, b, target_round):
         return [(a.right, a.cy), (x, a.cy), (x, b.bottom)]
     y = b.cy + b.height / 4
     return [(a.right, a.cy), (b.left - 9, a.cy), (b.left - 9, y), (b.left, y)]
-
-
-# --- SVG ------------------------------------------------------------------------------
-
-
-def svg(boxes, arrows, title, words, colour) -> str:
-    """The picture itself: shrunk by up to a quarter to fit, or else it scrolls."""
-    places, detours = place(boxes, arrows)
-    drawn = ""
-    for arrow in arrows:
-        drawn += _draw_arrow(arrow, places, detours.get(arrow, 0))
-    for box in boxes:
-        drawn += _draw_box(box, places[box], colour)
-    key = embed.new_id("network")
-    width = max(p.cx + p.slot / 2 for p in places.values()) + 10
-    height = _largest(places.values(), "below") + 4
-    return (
-        f'<svg role="img" '
-        f'aria-labelledby="{key}-t {key}-d" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'style="display:block;width:100%;min-width:clamp(0px, '  # fits, or scrolls
-        f"({0.75 * width:.0f}px - 100%) * 9999, {0.87 * width:.0f}px);"
-        f"max-width:{1.2 * width:.0f}px;height:auto;color:inherit;"
-        'font-family:system-ui,sans-serif">'
-        f'<title id="{key}-t">{html.escape(title)}</title>'
-        f'<desc id="{key}-d">{html.escape(words)}</desc>'
-        f"{drawn}</svg>"
-    )
-
-
-def _draw_box(box, place, colour) -> str:
-    start = f'<g data-op="{box.result}"><title>{html.escape(box.tip)}</title>'
-    if box.sign:
-        return (
-            f'{start}<circle cx="{place.cx:.1f}" cy="{place.cy:.1f}" r="9" '
-            f'fill="{colour}"/><text x="{place.cx:.1f}" y="{place.cy + 5:.1f}" '
-            'text-anchor="middle" font-size="16" font-weight="700" fill="#fff">'
-            f"{box.sign}</text></g>"
-        )
-    fill = "#8a8a8a" if box.kind == "input" else colour
-    x, parts = place.left, ""
-    for share, its_fill in ((box.copied, pale(fill)), (1 - box.copied, fill)):
-        if share:
-            width = share * place.width
-            parts += (
-                f'<rect x="{x:.1f}" y="{place.top:.1f}" width="{width:.1f}" '
-                f'height="{place.height:.1f}" rx="1.5" fill="{its_fill}"/>'
-            )
-            x += width
-    labels = _text(place.cx, place.top - 5, box.shape[1], 12, weight=600)
-    labels += _text(place.cx, place.bottom + 13, box.size)
-    if box.name:
-        labels += _text(place.cx, place.bottom + 27, box.name, style="italic")
-    return f"{start}{parts}{labels}</g>"
-
-
-def _draw_arrow(arrow, places, lane) -> str:
-    a, b = places[arrow.source], places[arrow.target]
-    points = _way(a, b, lane, bool(arrow.target.sign), places.values())
-    colour, dash, thickness = ARROWS[arrow.kind]
-    (x0, y0), (x1, y1) = points[-2:]
-    length = max(abs(x1 - x0) + abs(y1 - y0), 0.1)
-    ux, uy = (x1 - x0) / length, (y1 - y0) / length
-    x, y = x1 - 6 * ux, y1 - 6 * uy  # where the line ends and the head begins
-    line = _points([*points[:-1], (x, y)])
-    head = [(x1, y1), (x - 3.5 * uy, y - 3.5 * ux), (x + 3.5 * uy, y + 3.5 * ux)]
-    drawn = (
-        f'<polyline points="{line}" fill="none" stroke="{colour}" '
-        f'stroke-width="{thickness}"{dash}/>'
-        f'<polygon points="{_points(head)}" fill="{colour}"/>'
-    )
-    if arrow.crop:
-        drawn += _crop_label(a, b, lane, arrow.crop)
-    return drawn
-
-
-def _crop_label(a, b, lane, words) -> str:
-    """Before and after on either side of the skip's line."""
-    straight = a.level == b.level and not lane
-    x = (a.right + b.left) / 2 if straight else b.left - 24
-    y = a.cy if straight and a.row > b.row else b.cy
-    return _text(x, y - 6, "crop") + _text(x, y + 15, words)
-
-
-def _points(points) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _text(x, y, words, points=11.5, weight=400, style="normal") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="middle" font-size="{points}" '
-        f'font-weight="{weight}" font-style="{style}" fill="currentColor">{words}'
-        "</text>"
-    )
-
-
-def pale(colour: str) -> str:
-    """A colour two thirds of the way to white: for what was copied."""
-    paler = "#"
-    for start in (1, 3, 5):
-        value = int(colour[start : start + 2], 16)
-        paler += f"{(value + 2 * 255) // 3:02x}"
-    return paler
-
-
-def legend(names: dict[str, str]) -> str:
-    """Explains the arrows; `names` are the kinds that occur, and their words."""
-    items = []
-    for kind, name in names.items():
-        colour, dash, _ = ARROWS[kind]
-        items.append(
-            '<span style="white-space:nowrap;margin-right:1.2em">'
-            '<svg width="26" height="10" aria-hidden="true" '
-            'style="vertical-align:middle">'
-            f'<path d="M0 5H18" stroke="{colour}" stroke-width="2"{dash}/>'
-            f'<path d="M18 1L26 5L18 9z" fill="{colour}"/></svg> {name}</span>'
-        )
-    words = "Above a box: channels; below: height and width. "
-    if "concat" in names:
-        words += "Pale: what came over a skip. "
-    words += "Hover over a box for its module and shape."
-    return (
-        '<figcaption class="network-legend" style="font-size:.85em;line-height:1.9;'
-        'color:inherit">'  # not the theme's grey, which is faint
-        f"{' '.join(items)}<br><span>{words}</span></figcaption>"
-    )

@@ -147,7 +147,7 @@ async function liveMaps(root) {
   "use strict";
   const part = name => root.querySelector(`[data-part="${name}"]`);
   const {net: id} = root.dataset, run = liveNet(root, id);
-  const svg = root.querySelector("figure svg"), canvas = part("maps");
+  const canvas = part("maps");
   let chosen = null;
 
   async function work(board) {
@@ -179,16 +179,18 @@ async function liveMaps(root) {
   }
 
   // Every box becomes a button, the first one pressed; only one is on the way of Tab,
-  // and the arrow keys lead from box to box.
+  // and the arrow keys lead from box to box. A narrow page shows the drawing turned:
+  // another picture of the same boxes.
   const {names} = JSON.parse(part("data").textContent);
-  const boxes = [...svg.querySelectorAll("[data-op]")];
+  const boxes = [...root.querySelectorAll(".network [data-op]")];
   const buttons = boxes.filter(box => names.includes(box.dataset.op));
-  svg.setAttribute("role", "group");
+  for (const {ownerSVGElement: svg} of buttons) svg.setAttribute("role", "group");
   let demo = null;
   function choose(box) {
     for (const button of buttons) {
-      button.setAttribute("aria-pressed", button === box);
-      button.tabIndex = button === box ? 0 : -1;
+      const pressed = button.dataset.op === box.dataset.op;
+      button.setAttribute("aria-pressed", pressed);
+      button.tabIndex = pressed ? 0 : -1;
     }
     chosen = box;
     demo?.ask();
@@ -201,7 +203,8 @@ async function liveMaps(root) {
       const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
       if (!step && event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
-      const next = buttons[i + (step || 0)] || button;
+      let next = buttons[i + (step || 0)];
+      if (next?.ownerSVGElement !== button.ownerSVGElement) next = button;
       next.focus();
       choose(next);
     });

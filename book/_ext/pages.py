@@ -3,8 +3,13 @@
 import re
 from pathlib import Path
 
+from helpers import embed
+
 APART = re.compile(r'<script type="([^"]+)" data-live="(\w+)">(.*?)</script>', re.S)
 FOLDER = "_static/live"
+PICTURE = re.compile(r"<script.*?</script>|<img (?!loading)", re.S)
+SPREAD = re.compile(r"(?<=\d) ± (?=\d)")  # 0.60 ± 0.03
+ICONS = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?")
 
 
 def drop_widget_state(app, pagename, templatename, context, doctree):
@@ -12,6 +17,47 @@ def drop_widget_state(app, pagename, templatename, context, doctree):
     state = {"type": "application/vnd.jupyter.widget-state+json"}.items()
     scripts = context["script_files"]
     scripts[:] = [s for s in scripts if not state <= s.attributes.items()]
+
+
+def drop_mathematics(app, pagename, templatename, context, doctree):
+    """Take MathJax, 1.2 MB, from a page without a formula."""
+    if 'class="math' not in context.get("body", ""):
+        scripts = context["script_files"]
+        scripts[:] = [s for s in scripts if "mathjax" not in described(s)]
+
+
+def described(script):
+    """Return a script's address and text, in small letters."""
+    return f"{script.filename} {script.attributes.get('body')}".lower()
+
+
+def prepare_pictures(app, pagename, templatename, context, doctree):
+    """Let pictures load when a reader comes near, and open large at a tap."""
+    if "<img " in context.get("body", ""):
+        body = PICTURE.sub(lazy, context["body"])
+        context["body"] = body + embed.large_view()
+
+
+def lazy(match):
+    """Return a picture's beginning with the word that lets it wait; scripts as is."""
+    found = match[0]
+    return found + 'loading="lazy" ' if found == "<img " else found
+
+
+def keep_spreads_whole(app, pagename, templatename, context, doctree):
+    """Let 0.60 ± 0.03 stand on one line, in text and tables."""
+    if "body" in context:
+        context["body"] = SPREAD.sub("\u00a0±\u00a0", context["body"])
+
+
+def drop_icons(app, exception):
+    """Take the theme's script of icons, 1.5 MB: icons.css draws the few it shows."""
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        if ICONS.search(text):
+            page.write_text(ICONS.sub("", text), encoding="utf-8")
+    for file in Path(app.outdir).glob("_static/scripts/fontawesome.js*"):
+        file.unlink()
 
 
 def move_apart(app, pagename, templatename, context, doctree):
@@ -54,7 +100,9 @@ def set_language(app, pagename, templatename, context, doctree):
 
 def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
-    app.connect("html-page-context", drop_widget_state, priority=900)
-    app.connect("html-page-context", move_apart, priority=900)
+    changes = drop_widget_state, drop_mathematics, keep_spreads_whole, prepare_pictures
+    for change in (*changes, move_apart):  # which takes away prepare_pictures' script
+        app.connect("html-page-context", change, priority=900)
     app.connect("html-page-context", set_language)
+    app.connect("build-finished", drop_icons)
     return {"parallel_read_safe": True}

@@ -1,4 +1,4 @@
-"""helpers.drawing, helpers.layout: what the drawings of the networks say and show."""
+"""helpers.drawing, chart, layout, svg: what a network's drawing says and shows."""
 
 import functools
 import re
@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import chapters, figures
-from helpers.drawing import chart, describe, size
+from helpers import chapters, drawing, figures, layout
+from helpers.chart import chart, size
+from helpers.drawing import describe
 from helpers.layout import place
 from helpers.trace import trace
 
@@ -79,7 +80,7 @@ def test_the_drawing_shows_sizes_crops_and_operations(paper):
     assert f"{convs[0]}: convolution 3×3: 64 × 570 × 570" in page
     assert "up-convolution 2×2" in page and "max pooling 2×2" in page
     assert "skip, added" not in page  # the legend names only what there is
-    assert 'role="img"' in page and page.count("<title id=") == 1
+    assert 'role="img"' in page and page.count("<title id=") == 2
 
 
 def test_a_unet_comes_out_as_a_u():
@@ -105,11 +106,12 @@ def test_one_box_a_module():
     assert len(names) == 9 and len(blocks) == 3  # down, bottom, up
 
 
+@pytest.mark.parametrize("look", [layout.WIDE, layout.TURNED, layout.BARE])
 @pytest.mark.parametrize("depth", [None, 1])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_boxes_of_every_network_stay_apart(name, depth):
+def test_boxes_of_every_network_stay_apart(name, depth, look):
     boxes, arrows = chart(traced(name), depth)
-    places, _ = place(boxes, arrows)
+    places, _ = place(boxes, arrows, look)
     for i, box in enumerate(boxes):
         a = places[box]
         for other in boxes[:i]:
@@ -119,6 +121,89 @@ def test_boxes_of_every_network_stay_apart(name, depth):
     for arrow in arrows:  # time runs to the right, wherever the resolution stays
         a, b = places[arrow.source], places[arrow.target]
         assert a.column <= b.column and (a.level != b.level or a.column < b.column)
+
+
+def test_half_the_size_is_always_as_much_lower():
+    boxes, arrows = chart(traced("U-Net"))
+    places, _ = place(boxes, arrows)
+    heights = {box.shape[-1]: places[box].height for box in boxes}
+    for whole in (568, 280, 136, 64):  # before and after each pooling
+        step = heights[whole] - heights[whole // 2]
+        assert step == pytest.approx(layout.WIDE.halving)
+    assert heights[28] == pytest.approx(layout.WIDE.least)
+
+
+def test_one_arrow_leads_from_box_to_box_and_shows_what_changes_the_size():
+    net = chapters.load("05_inception_unet").InceptionUNet(widths=(2, 4, 8, 16))
+    _, arrows = chart(trace(net, 1, 3, 32, 32), depth=1)
+    pairs = {(arrow.source, arrow.target) for arrow in arrows}
+    assert len(pairs) == len(arrows)
+    into = {arrow.target.name: arrow.kind for arrow in arrows}
+    assert [into[f"pools.{k}"] for k in range(3)] == ["pool"] * 3
+    assert into["encoder.1"] == "conv" and into["short"] == "pool"
+
+
+def test_maps_side_by_side_do_not_lead_into_each_other():
+    """U2-Net's side maps: each has its own way to the concatenation, above the next."""
+    net = chapters.load("06_u2net").small_u2net()
+    boxes, arrows = chart(trace(net, 1, 3, 64, 64), depth=1)
+    places, detours = place(boxes, arrows)
+    joins = [arrow.target for arrow in arrows if arrow.target.kind == "concat"]
+    fusion = max(joins, key=lambda box: places[box].column)
+    joining = [arrow for arrow in arrows if arrow.target is fusion]
+    assert len(joining) == 6
+    assert {places[arrow.source].row for arrow in joining} == {0}
+    nearest = max(joining, key=lambda arrow: places[arrow.source].column)
+    assert [arrow for arrow in joining if arrow not in detours] == [nearest]
+
+
+def test_a_narrow_page_gets_the_turned_drawing(paper):
+    page = paper.html
+    wide, turned = map(float, re.findall(r'viewBox="0 0 (\d+) \d+"', page))
+    assert turned < 360 < wide  # on a phone at its full size
+    limit = re.search(r"network \(width < (\d+)px\)", page)[1]
+    assert turned < int(limit) < wide
+    net, shape = network("Inception")
+    block = figures.draw(net, *shape, depth=1).html  # turned it would be wider
+    assert "@container network" not in block and 'network-turned" role' not in block
+
+
+def test_the_legend_names_the_axes_there_are(paper):
+    assert "the other number: height and width." in paper.html
+    net, shape = network("V-Net")
+    page = figures.draw(net, *shape, depth=2).html
+    assert "the other number: depth, height and width." in page
+    assert "A box with a name is a whole module." in page
+
+
+def test_a_worksheet_has_the_boxes_and_no_numbers(paper):
+    net, shape = network("U-Net")
+    page = drawing.worksheet(net, *shape, title="U-Net").html
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", page)
+    assert set(words) == {"crop", "__→__"}
+    wide = paper.html[: paper.html.index('network-turned" role')]
+    filled = wide.count("<rect x")
+    assert page.count("<rect x") == filled > 20
+    assert "conv" not in page[: page.index("figcaption")]  # no tip tells the answer
+
+
+def test_a_family_is_drawn_at_one_scale():
+    def member(name, layers, *shape):
+        net = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(layers)])
+        return drawing.Member(name, net, shape, "#0072b2", note=f"{name}'s note")
+
+    small, large = member("small", 1, 1, 3, 16, 16), member("large", 5, 1, 3, 64, 64)
+    page = drawing.family([small, large]).html
+    one, other = page.split("<figure")[1:]
+    (high,) = set(re.findall(r'height="([\d.]+)" rx', one))
+    (higher,) = set(re.findall(r'height="([\d.]+)" rx', other))
+    assert float(higher) - float(high) == 2 * layout.BARE.halving
+    shares = [float(share) for share in re.findall(r"--share:([\d.]+)", page)]
+    widths = [float(width) for width in re.findall(r'viewBox="0 0 (\d+)', page)]
+    assert shares[1] == 1 and shares[0] == pytest.approx(
+        widths[0] / widths[1], abs=0.01
+    )
+    assert "small&#x27;s note" in one and "<text" not in page
 
 
 def test_pooling_by_frequencies_goes_one_level_down_and_stays_there():
@@ -165,7 +250,7 @@ def test_ids_are_unique_and_sizes_short():
     net, shape = network("Inception")
     pages = [figures.draw(net, *shape).html for _ in range(2)]
     first, second = (set(re.findall(r' id="([^"]+)"', page)) for page in pages)
-    assert len(first) == 2 and not first & second
+    assert len(first) == 5 and not first & second
     assert size((1, 2, 5, 5)) == "5²" and size((1, 2, 5, 7)) == "5×7"
     assert size((1, 2, 5, 5, 5)) == "5³" and size((1, 2, 5, 5, 7)) == "5²×7"
 

@@ -1,0 +1,99 @@
+"""The whole book as one PDF with bookmarks: `make pdf`, after `make book`.
+
+Chromium prints each page of the table of contents as book.css says, with the answers
+open and the folded code left out; pypdf binds them. It lies beside the pages, as
+_build/html/book.pdf.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from bs4 import BeautifulSoup
+from pypdf import PdfWriter
+from pypdf.generic import ArrayObject, NameObject
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = ROOT / "_build" / "html"
+NAMES = "chromium", "chromium-browser", "google-chrome", "chrome"
+
+
+def contents(site=SITE):
+    """Return the pages of the table of contents, in order; stop if one is missing."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    names = [toc["root"]]
+    for part in toc["parts"]:
+        names += [chapter["file"] for chapter in part["chapters"]]
+    pages = [site / f"{name}.html" for name in names]
+    missing = [page.name for page in pages if not page.is_file()]
+    if missing:
+        sys.exit(f"{site} has no {', '.join(missing)}: run `make book` first")
+    return pages
+
+
+def chromium():
+    """Return the path of Chromium; stop if there is none."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    sys.exit(
+        f"none of {', '.join(NAMES)} is installed: Chromium prints the PDF (in Debian: "
+        "apt-get install chromium)"
+    )
+
+
+def print_page(browser, page, file):
+    """Print one page to the PDF `file`; stop with Chromium's words if it cannot."""
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
+    command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
+    command += ["--virtual-time-budget=30000"]  # for mathematics and pictures
+    command += [f"--print-to-pdf={file}", f"{page.as_uri()}?answers"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    if not file.is_file():
+        sys.exit(f"Chromium printed no {page.name}:\n{told.stderr}")
+
+
+def link_inside(book, first):
+    """Let links to other pages of the book lead to their place in the PDF.
+
+    `first` is the number of the first sheet of each page. What is not in the PDF, such
+    as a download, loses its link.
+    """
+    for sheet in book.pages:
+        for link in sheet.get("/Annots", []):
+            link = link.get_object()
+            address = urlsplit(link.get("/A", {}).get("/URI", ""))
+            if address.scheme != "file":
+                continue
+            del link["/A"]
+            page = Path(unquote(address.path))
+            if page in first:
+                target = book.pages[first[page]].indirect_reference
+                goto = ArrayObject([target, NameObject("/Fit")])
+                link[NameObject("/Dest")] = goto
+
+
+def bind(pages, out):
+    """Print the pages and bind them as the PDF `out`, a bookmark for each."""
+    browser, book, first = chromium(), PdfWriter(), {}
+    with TemporaryDirectory() as folder:
+        for page in pages:
+            file = Path(folder) / f"{page.stem}.pdf"
+            print_page(browser, page, file)
+            heading = BeautifulSoup(page.read_bytes(), "html.parser").h1
+            title = heading.get_text().strip("# \n")
+            first[page] = len(book.pages)
+            book.append(file, outline_item=title)
+            print(f"{title}: {len(book.pages) - first[page]} sheets", flush=True)
+    link_inside(book, first)
+    book.compress_identical_objects()
+    book.write(out)
+
+
+if __name__ == "__main__":
+    bind(contents(), SITE / "book.pdf")
+    print(SITE / "book.pdf")

@@ -1,0 +1,23 @@
+// Paper is light, whatever theme the page is read in. A page that is opened with
+// "?answers" shows all that is folded, less the code: book/_ext/pdf.py asks for it.
+(() => {
+  "use strict";
+  const {dataset} = document.documentElement;
+  let theme = null;
+  addEventListener("beforeprint", () => {
+    theme ??= dataset.theme;
+    dataset.theme = "light";
+    // What has not been scrolled to would be missing.
+    for (const picture of document.images) picture.loading = "eager";
+  });
+  addEventListener("afterprint", () => {
+    if (theme) dataset.theme = theme;
+    theme = null;
+  });
+  if (location.search === "?answers") addEventListener("load", () => {
+    for (const fold of document.querySelectorAll("details:not(.hide)")) fold.open = true;
+    for (const answer of document.querySelectorAll(".toggle-hidden")) {
+      answer.classList.remove("toggle-hidden");
+    }
+  });
+})();
