@@ -339,7 +339,9 @@ def test_threshold_and_numbers(page):
     photo("c.png", 50, 30)
     opened.choose("a, b.png", "c.png")
     _, about = models.load_model("run/model.pt")
-    assert opened.part("threshold").text.startswith(f"{about['threshold']:.2f} (chosen")
+    assert opened.part("threshold").text.startswith(
+        f"{about['threshold']:.2f} (the model"
+    )
     opened.part("level").send_keys(Keys.END, Keys.ARROW_LEFT)
     cut = 0.96
     assert opened.part("threshold").text == "0.96"
