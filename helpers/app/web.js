@@ -178,7 +178,7 @@
   function set() {  // what the sliders say
     const p = model.thresholds?.[level];
     part("threshold").textContent = several ? "" : p.toFixed(2)
-      + (level === model.start ? " (chosen in the training)" : "");
+      + (level === model.start ? " (the model’s own)" : "");
     part("strong").textContent = `${part("strength").value} %`;
     cards.forEach(draw);
   }
