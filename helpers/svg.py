@@ -240,6 +240,6 @@ def legend(names: dict[str, str], boxes, turned=False) -> str:
         words += "Pale: what came over a skip."
     return (
         '<figcaption class="network-legend" style="font-size:.85em;line-height:1.7;'
-        'color:inherit;text-align:left">'  # not the theme's grey, which is faint
+        'color:inherit;font-weight:400;text-align:left">'  # the theme's is faint
         f"{' '.join(items)}<br><span>{words}</span></figcaption>"
     )

@@ -26,7 +26,7 @@ class Paper(NamedTuple):
     depth: int | None = None
 
 
-PAPERS = {
+PAPERS = {  # by their names in figures.COLOURS
     "FCN": Paper("01_fcn", "FCN8s", (1, 3, 500, 500)),
     "U-Net": Paper("02_unet", "UNet", (1, 1, 572, 572)),
     "V-Net": Paper("03_vnet", "VNet", (1, 1, 64, 128, 128), depth=2),
@@ -46,9 +46,10 @@ def members():
             net = getattr(chapters.load(paper.chapter), paper.network)()
         weights = figures.count(cost.params(net))
         macs = figures.count(cost.macs(net, *paper.shape))
-        size = " × ".join(map(str, paper.shape[2:]))
+        size = "\u00a0×\u00a0".join(map(str, paper.shape[2:]))
         note = f"{weights} parameters, {macs} MACs at {size}"
         colour = figures.COLOURS[name]
+        name = name.replace("U2", "U²")
         member = drawing.Member(name, net, paper.shape, colour, paper.depth, note)
         found.append(member)
     return found
