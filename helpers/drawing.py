@@ -120,13 +120,13 @@ def family(members) -> Drawing:
         ops = trace(member.net, *member.shape)
         charts.append(chart(ops, member.depth))
         sides += map(layout.side, charts[-1][0])
-    pictures = []
+    pictures, widest = [], 0
     for member, (boxes, arrows) in zip(members, charts):
         look = layout.BARE
         drawn = svg.picture(boxes, arrows, look, member.colour, smallest=min(sides))
         pictures.append(drawn)
-    widest = max(width for _, width, _ in pictures)
-    shown = ""
+        widest = max(widest, drawn[1])
+    shown, names = "", []
     for member, drawn in zip(members, pictures):
         key, name = embed.new_id("network"), html.escape(member.name)
         words = f"{member.name} as boxes and arrows, at the scale of its neighbours."
@@ -135,9 +135,9 @@ def family(members) -> Drawing:
             f"{svg.svg(*drawn, member.name, words, key, 'network-bare')}<figcaption>"
             f"<b>{name}</b><br>{html.escape(member.note)}</figcaption></figure>"
         )
+        names.append(member.name)
     style = embed.read("drawing.css")
-    names = ", ".join(member.name for member in members)
-    words = f"Side by side at one scale: {names}."
+    words = f"Side by side at one scale: {', '.join(names)}."
     return Drawing(f'<div class="family"><style>{style}</style>{shown}</div>', words)
 
 

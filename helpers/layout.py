@@ -123,7 +123,7 @@ def _find_cell(place, arriving, places, taken) -> None:
             step = 2 if arrow.crop else 1  # room for the words on the arrow
         place.column = max(place.column, source.column + step)
     if roads and roads[0].level == place.level:
-        place.row = min(source.row for source in roads)
+        place.row = min(map(attrgetter("row"), roads))
     if any(source.level != place.level for source in roads):
         while _in_the_way(place, roads[0].level, taken):
             place.column += 1

@@ -63,7 +63,7 @@ def test_a_drawing_opens_large_zooms_and_closes(opened):
     keys.send_keys("0").perform()
     assert picture.size["width"] == pytest.approx(whole, abs=1)
     ActionChains(browser).send_keys(Keys.ESCAPE).perform()
-    assert not browser.find_elements(By.TAG_NAME, "dialog")
+    assert not browser.find_elements(By.CSS_SELECTOR, "dialog[open]")
 
 
 def test_a_figure_of_a_chapter_opens_large(opened):
@@ -75,4 +75,4 @@ def test_a_figure_of_a_chapter_opens_large(opened):
     button.send_keys(Keys.ENTER)
     assert one(browser, "dialog[open] img").size["width"] > 100
     one(browser, "dialog [data-close]").click()
-    assert not browser.find_elements(By.TAG_NAME, "dialog")
+    assert not browser.find_elements(By.CSS_SELECTOR, "dialog[open]")

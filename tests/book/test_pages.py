@@ -1,0 +1,75 @@
+"""book/_ext/pages.py and pdf.py: what a page leaves out, and the book as a PDF."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from pypdf import PdfReader
+
+from book._ext import pages, pdf
+
+
+def changed(change, body, scripts=()):
+    """The body and the scripts of a page after one change."""
+    context = {"body": body, "script_files": list(scripts)}
+    change(None, "page", "page.html", context, None)
+    return context["body"], context["script_files"]
+
+
+def test_pictures_wait_and_those_inside_a_script_stay_as_they_are():
+    data = '<script type="application/json">["<img alt=\\"\\">"]</script>'
+    body, _ = changed(pages.prepare_pictures, f'<img src="a.png">{data}')
+    assert body.startswith(f'<img loading="lazy" src="a.png">{data}')
+    assert "largeView" in body  # opens them large
+    assert changed(pages.prepare_pictures, "<p>text</p>")[0] == "<p>text</p>"
+
+
+def test_mathematics_is_loaded_where_there_is_a_formula():
+    library = SimpleNamespace(filename="mathjax/tex-chtml.js", attributes={})
+    setting = SimpleNamespace(filename=None, attributes={"body": "window.MathJax = 1"})
+    other = SimpleNamespace(filename="print.js", attributes={})
+    scripts = [library, setting, other]
+    assert changed(pages.drop_mathematics, "<p>x</p>", scripts)[1] == [other]
+    formula = '<span class="math notranslate">x</span>'
+    assert changed(pages.drop_mathematics, formula, scripts)[1] == scripts
+
+
+def test_a_mean_and_its_spread_stay_on_one_line():
+    body, _ = changed(pages.keep_spreads_whole, "<td>0.60 ± 0.03</td> the ± is")
+    assert body == "<td>0.60\u00a0±\u00a00.03</td> the ± is"
+
+
+def test_no_page_keeps_the_script_of_icons(tmp_path):
+    script = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    page, file = tmp_path / "page.html", tmp_path / "_static/scripts/fontawesome.js"
+    file.parent.mkdir(parents=True)
+    file.write_text("icons")
+    page.write_text(f'{script}\n<script src="print.js"></script>')
+    pages.drop_icons(SimpleNamespace(outdir=tmp_path), None)
+    assert page.read_text() == '<script src="print.js"></script>'
+    assert not file.exists()
+
+
+def test_a_pdf_has_bookmarks_and_links_that_stay_inside(tmp_path):
+    if not any(map(shutil.which, pdf.NAMES)):
+        pytest.skip("no Chromium here")
+    one, other = tmp_path / "one.html", tmp_path / "other.html"
+    away = '<a href="file.zip">a download</a>'
+    one.write_text(f'<h1>One</h1><a href="other.html">to the other</a> {away}')
+    other.write_text("<h1>Other</h1>")
+    pdf.bind([one, other], tmp_path / "book.pdf")
+    book = PdfReader(tmp_path / "book.pdf")
+    marks = [mark for mark in book.outline if not isinstance(mark, list)]
+    assert [mark.title for mark in marks] == ["One", "Other"]
+    inner, outer = [link.get_object() for link in book.pages[0]["/Annots"]]
+    assert inner["/Dest"][0].get_object() == book.pages[1]
+    assert "/A" not in outer and "/Dest" not in outer
+    assert bytes(tmp_path) not in (tmp_path / "book.pdf").read_bytes()
+
+
+def test_a_pdf_without_pages_or_chromium_says_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"has no intro\.html.*run `make book` first"):
+        pdf.contents(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit, match="Chromium prints the PDF"):
+        pdf.chromium()
