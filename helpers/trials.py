@@ -29,6 +29,8 @@ SHORT = 300  # steps: up to here a training has the rates of a short one
 KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
 # A table is small, and its rows stay in the order of its variants, not of their names.
 warnings.simplefilter("ignore", pandas.errors.PerformanceWarning)
+# joblib replaces a worker that has grown, between two jobs: nothing is lost.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
 
 
 def all_scores(run, test):
