@@ -18,7 +18,7 @@ import nbformat
 import psutil
 import pytest
 
-from book._ext import store
+from book._ext import store, tally
 from tests import colab, verdicts
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
@@ -143,7 +143,7 @@ class Keeper:
             store.store(notebook, executed, **data)
             chapter = notebook.stem
             self.runs.append((chapter, data["execution_seconds"], data["peak_mib"]))
-            self.new += verdicts.rows(chapter, executed)
+            self.new += verdicts.rows(chapter, tally.boxes(executed))
             recorded = verdicts.recorded()
             self.old += [row for row in recorded if row["chapter"] == chapter]
 

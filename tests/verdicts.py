@@ -13,18 +13,12 @@ RECORD = store.ROOT / "notebooks" / "verdicts.csv"
 COLUMNS = ["slug", "chapter", "word"]
 
 
-def words(notebook):
-    """Return slug to word for the verdicts in an executed notebook."""
-    found = {}
-    for slug, box in tally.boxes(notebook).items():
-        found[slug] = tally.word(box)
+def rows(chapter, boxes):
+    """Return the rows of the record for the verdict boxes of one chapter."""
+    found = []
+    for slug, box in boxes.items():
+        found.append(dict(slug=slug, chapter=chapter, word=tally.word(box)))
     return found
-
-
-def rows(chapter, notebook):
-    """Return the rows of the record for one executed chapter."""
-    found = words(notebook).items()
-    return [{"slug": slug, "chapter": chapter, "word": word} for slug, word in found]
 
 
 def recorded():
@@ -58,13 +52,11 @@ def write(found):
 
 def stored():
     """Return the rows of all chapters' stored runs, or stop where one has none."""
-    found = []
+    chapters, found = tally.stored(), []
     for path in store.NOTEBOOKS:
-        run = store.record(path)
-        if not run:
+        if path.stem not in chapters:
             sys.exit(f"{path.stem} has no run in the store: make test, or make book")
-        bundle = store.get_cache(store.FOLDER).get_cache_bundle(run.pk)
-        found += rows(path.stem, bundle.nb)
+        found += rows(path.stem, chapters[path.stem])
     return found
 
 

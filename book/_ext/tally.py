@@ -4,8 +4,7 @@ A page asks with a comment, in which this extension writes as the page is read:
 
     <!-- verdicts: table -->         all of them, a row each, with links to the boxes
     <!-- verdicts: count -->         how many there are of each kind
-    <!-- verdicts: word skips -->    the word of one, by its slug
-    <!-- verdicts: zh skips -->      the same in Chinese
+    <!-- verdicts: zh skips -->      the word of one, by its slug, in Chinese
 
 A chapter without a run in the store has no verdicts.
 """
@@ -118,13 +117,12 @@ def count(chapters):
 
 def answer(chapters, what, slug):
     """What stands on the page where it asked; KeyError for what there is not."""
-    if what not in ("word", "zh"):
+    if what != "zh":
         return dict(table=table, count=count)[what](chapters)
     for of in chapters.values():
         if slug in of:
-            told = word(of[slug])
-            return dict(word=told, zh=CHINESE[begins(told, CHINESE)])[what]
-    return dict(word="(not run)", zh="（尚未執行）")[what]
+            return CHINESE[begins(word(of[slug]), CHINESE)]
+    return "（尚未執行）"
 
 
 def fill(app, page, source):

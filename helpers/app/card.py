@@ -12,7 +12,7 @@ def description(run, about, scores, others, licence):
     """What a model is, filled from what its folder knows.
 
     `others`: scores on pictures that had no part in the training, or None. What only a
-    person knows is marked TODO.
+    person knows is left to fill in, and marked so.
     """
     data = scores["data"]
     kind = "IoU" if about["classes"] == 1 else "mean IoU"
@@ -24,7 +24,7 @@ def description(run, about, scores, others, licence):
         "",
         "## Data",
         "",
-        "TODO: where the pictures come from, who marked them, and on what terms.",
+        "**Fill in:** where the pictures are from, who marked them, and on what terms.",
         "",
         f"- {len(data['train'])} to train on, {len(data['validation'])} to validate, "
         f"divided by {told_group(about)}",
@@ -53,8 +53,8 @@ def description(run, about, scores, others, licence):
     ]
     for limit in limits(about, data, scores, others):
         lines.append(f"- {limit}")
-    lines += ["- TODO: where it must not be used.", "", "## Licence", ""]
-    lines += [licence or "TODO: the licence of the model (--licence).", ""]
+    lines += ["- **Fill in:** where it must not be used.", "", "## Licence", ""]
+    lines += [licence or "**Fill in:** the licence of the model (--licence).", ""]
     return "\n".join(lines)
 
 

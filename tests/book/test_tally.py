@@ -64,11 +64,9 @@ def test_every_word_is_of_a_kind():
 
 def test_a_page_gets_what_it_asks_for(chapters, monkeypatch):
     monkeypatch.setattr(tally, "stored", lambda: chapters)
-    source = [
-        "so <!-- verdicts: word sizes --> and <!-- verdicts: word none -->; <!-- -->"
-    ]
-    tally.fill(None, "book/ledger", source)
-    assert source == ["so does not hold here and (not run); <!-- -->"]
+    source = ["<!-- verdicts: zh sizes -->, <!-- verdicts: zh none -->; <!-- -->"]
+    tally.fill(None, "book/zh_tw", source)
+    assert source == ["在此不成立, （尚未執行）; <!-- -->"]
     with pytest.raises(KeyError):
         tally.fill(None, "book/ledger", ["<!-- verdicts: tabel -->"])
 

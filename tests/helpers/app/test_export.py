@@ -1,6 +1,6 @@
 """The ONNX file and the model card of small trainings."""
 
-import os
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,7 @@ from tests.helpers.lines import (
 def place(tmp_path_factory):
     """A folder with three trainings that were exported, and others to be scored."""
     folder = tmp_path_factory.mktemp("exported")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         write_photos(12, 60, 60)
         valid = with_(FILES, crop="44", validation="0.4")
         assert run(f"{valid} --set padding=valid") == 0
@@ -40,8 +38,6 @@ def place(tmp_path_factory):
         write_volumes(3)
         assert run(with_(VOLUMES, classes="3", out="volumes")) == 0
         assert run("export volumes") == 0
-    finally:
-        os.chdir(before)
     return folder
 
 
@@ -91,7 +87,7 @@ def test_the_card_says_how_good_the_model_is_and_what_is_open(there):
     assert "\nMIT\n" in card and "no others were tried" not in card
     card = Path("classes/card.md").read_text(encoding="utf-8")
     assert "no others were tried" in card and "if several show one object" in card
-    assert "| class 2 | " in card and "TODO: the licence" in card
+    assert "| class 2 | " in card and "**Fill in:** the licence" in card
 
 
 def test_what_onnx_cannot_hold_is_said_in_one_line(there, capsys, monkeypatch):

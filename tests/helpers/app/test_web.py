@@ -1,9 +1,9 @@
 """A model in one HTML file, in a browser: its masks are those of `predict`."""
 
 import base64
+import contextlib
 import csv
 import io
-import os
 from pathlib import Path
 
 import imagecodecs
@@ -54,9 +54,7 @@ def sharpen(path):
 def place(tmp_path_factory):
     """A folder with three trainings, each with its page."""
     folder = tmp_path_factory.mktemp("pages")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with contextlib.chdir(folder):
         write_photos(8, 60, 60)
         line = with_(FILES, crop="40", validation="0.4", steps="5")
         resized = with_(line, crop=None, size="24x32", out="resized")
@@ -66,8 +64,6 @@ def place(tmp_path_factory):
         for name in ("run", "resized", "classes"):
             sharpen(f"{name}/model.pt")
             assert run(f"export {name} --licence MIT --page {name}.html") == 0
-    finally:
-        os.chdir(before)
     return folder
 
 
