@@ -169,10 +169,10 @@ def describe(ops: list[Op], boxes: list[Box], title: str) -> str:
     if 0 < len(joins) <= 12:
         text += f" Concatenated: {'; '.join(joins)}."
     outputs = Counter(_map(op) for op in ops if op.kind == "output")
-    return f"{text} Output: {', '.join(map(readys, outputs, outputs.values()))}."
+    return f"{text} Output: {', '.join(map(times, outputs, outputs.values()))}."
 
 
-def readys(words, n) -> str:
+def times(words, n) -> str:
     return f"{n} times {words}" if n > 1 else words
 
 

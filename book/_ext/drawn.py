@@ -62,6 +62,8 @@ def pages():
         sheet = drawing.worksheet(net.net, *net.shape, title=net.name, depth=net.depth)
         sheets += f"{sheet.html}\n"
     family = f"{drawing.family(six).html}\n"
+    style = re.search(r"(?s)<style>.*?</style>", sheets)[0]  # the same in each
+    sheets = style + sheets.replace(style, "")
     return {"family.html": numbered(family), "worksheets.html": numbered(sheets)}
 
 
