@@ -1,7 +1,7 @@
 // For canvas.py, which puts the id of its canvas in place of KEY; see mask_scores.js.
 (function () {
   const root = document.getElementById("KEY");
-  const data = JSON.parse(root.querySelector("script").textContent);
+  const data = JSON.parse(root.querySelector("[type*=json]").textContent);
   const [W, H] = data.size;
   const part = name => root.querySelector("[data-part=" + name + "]");
   const pressed = name => part(name)?.getAttribute("aria-pressed") === "true";

@@ -1,8 +1,9 @@
 // For demos.py, which puts the id of its demo in place of KEY.
 (function () {
   const demo = document.getElementById("KEY");
-  const data = JSON.parse(demo.querySelector("script").textContent);
-  const sliders = [...demo.querySelectorAll("input")];
+  // ":scope >", for a frame may bring scripts and inputs of its own.
+  const data = JSON.parse(demo.querySelector(":scope > [type*=json]").textContent);
+  const sliders = [...demo.querySelectorAll(":scope > input")];
   const frame = demo.querySelector(".demo-frame");
   function show() {
     let index = 0;

@@ -133,3 +133,14 @@ def test_the_slider_works_from_the_keyboard(browser, tmp_path):
     assert sliders[0].get_attribute("aria-valuetext") == "5"
     assert "a: 5" in browser.find_elements(By.TAG_NAME, "label")[0].text
     assert not browser.get_log("browser")
+
+
+def test_a_frame_may_bring_a_script_and_an_input(browser, tmp_path):
+    """As a network's drawing does, whose script the book keeps in a file."""
+    own = "<script data-live></script><input type=range value=9>"
+    page = Demo(lambda a: f"{own}<p>{a} of two</p>", None, {"a": [1, 2]}).page()
+    (tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{page}")
+    browser.get((tmp_path / "page.html").as_uri())
+    browser.find_element(By.TAG_NAME, "input").send_keys(Keys.ARROW_RIGHT)
+    assert "2 of two" in browser.find_element(By.CLASS_NAME, "demo-frame").text
+    assert not browser.get_log("browser")
