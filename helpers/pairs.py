@@ -5,6 +5,7 @@ import warnings
 
 from helpers.pictures import ENDINGS, header_size, page_count
 
+DRAW = "python -m helpers.app draw"  # outlines as masks
 CLUTTER = ("thumbs.db", "desktop.ini")  # what systems leave behind
 
 
@@ -102,7 +103,7 @@ def files(folder, endings=ENDINGS):
     if not folder.is_dir():
         way_out = "check the path, or unpack the data again"
         if folder.suffix == ".json":
-            way_out = "draw its polygons as masks first, with polygons.write_masks"
+            way_out = f"draw its polygons as masks first: {DRAW}"
         raise FileNotFoundError(f"{folder} is not a folder: {way_out}.")
     found, twins = {}, []
     for path in listing(folder):
@@ -135,7 +136,7 @@ def instead(folder, endings):
     for path in listing(folder):
         name = path.name.lower()
         if name.endswith(".json"):
-            return "draw its JSON polygons as masks first, with polygons.write_masks"
+            return f"draw its JSON polygons as masks first: {DRAW}"
         if name.endswith((".nii", ".nii.gz")) and endings == ENDINGS:
             return "its NIfTI volumes (.nii, .nii.gz) are read by nifti.Volumes"
         if path.is_dir():

@@ -3,7 +3,7 @@
 A `Trial` trains each variant with the same seeds on the same pictures. Its table has a
 row for each variant and seed: `table.iou["U-Net"]` are the scores of one variant in the
 order of the seeds. What needs more seeds or steps than a page has time for is recorded:
-`make bench` writes a table beside the chapter, and every page repeats a part of it.
+`make bench` writes a table beside the chapter, and every page repeats its first seed.
 What the scores show is judged in helpers/verdicts.py.
 """
 
@@ -24,7 +24,7 @@ import torch
 from helpers import data, fingerprint, metrics, page, real, training
 
 RECORDS = Path(__file__).resolve().parents[1] / "notebooks"
-LIVE = (100, 101, 102)  # the first three recorded seeds; lower ones are for pilots
+LIVE = (100, 101, 102)  # the first recorded seeds; lower ones are for pilots
 SHORT = 300  # steps: up to here a training has the rates of a short one
 KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
 # A table is small, and its rows stay in the order of its variants, not of their names.
@@ -73,54 +73,95 @@ class Trial:
     such as `rate("U-Net")`. `evaluate(run, test)` returns one row of the table, a dict
     of numbers. Everything is trained for `steps` on the page; the record has each of
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
-    own `steps` grow in proportion. With `tune`, `make bench` chooses a rate for each
-    variant, under its name; with `keep`, it keeps the longest runs' networks. `record`
-    are the recorded seeds where the usual five or ten will not do, `needs` the real set
-    (helpers/real.py) without which nothing can be trained.
+    own `steps` grow in proportion. `seeds` are those that the page trains: by default
+    the first of LIVE where the others are on record, else all three. With `tune`,
+    `make bench` chooses a rate for each variant, under its name; with `keep`, it keeps
+    the longest runs' networks. `record` are the recorded seeds where the usual five or
+    ten will not do, `needs` the real set (helpers/real.py) without which nothing can be
+    trained.
     """
 
     def __init__(
-        self, name, variants, sets=None, *, steps=250, budgets=None, seeds=LIVE,
+        self, name, variants, sets=None, *, steps=250, budgets=None, seeds=None,
         evaluate=all_scores, levels=("variant",), tune=False, keep=False,
         record=None, needs=None, **settings,
     ):  # fmt: skip
         self.name, self.variants, self.sets = name, variants, sets
-        self.steps, self.seeds, self.levels = steps, seeds, levels
+        self.steps, self.levels = steps, levels
         self.tune, self.keep, self.record, self.needs = tune, keep, record, needs
         self.budgets = budgets
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
         self.evaluate, self.settings = evaluate, settings
-        self.runs, self.table = {}, None
+        self.seeds = seeds or self.live_seeds()
+        self.rows, self.table = {}, None
+        self.runs = {name: [] for name in variants}
+
+    def live_seeds(self):
+        """The seeds to train on the page: one where three are on record."""
+        known = self.recorded(self.steps).index
+        for name in self.variants:
+            for seed in LIVE:
+                if self.key(name, seed) not in known:
+                    return LIVE
+        return LIVE[:1]
 
     def run(self, report=None):
         """Train all, as many at a time as there are cores; return the table.
 
         Every training runs on one thread, so that its result does not depend on the
         machine's number of cores. The networks are kept: `runs[name]` lists the Runs
-        in the order of the seeds. `report(done, of)` is called as they finish. Where
-        there is a record, the rows must agree with it, or AssertionError is raised.
+        in the order of the seeds. `report(done, of)` is called as they finish. The
+        table holds what was trained and, of the same budget, all that is on record;
+        where it has both, they must agree, or AssertionError is raised.
         """
-        jobs, calls = [], []
-        pictures = self._draw()
-        before = self._before()
-        for name in self.variants:
-            draw = self.draws(name)
-            for seed in self.seeds:
-                jobs.append((name, seed))
-                given = pictures[draw, seed], before.get((name, seed))
-                calls.append(joblib.delayed(self.one)(name, seed, self.steps, *given))
+        self.rows, self.runs = {}, {name: [] for name in self.variants}
+        self.train(self.variants, self.seeds, report)
+        live, known = self.live_table(), self.recorded(self.steps)
+        agree(live, known)
+        others = known.loc[~known.index.isin(live.index)]
+        table = pandas.concat([live, others.reindex(columns=live.columns)])
+        seeds = dict.fromkeys([*self.seeds, *others.index.get_level_values("seed")])
+        keys = [self.key(name, seed) for name in self.variants for seed in seeds]
+        self.table = table.loc[[key for key in keys if key in table.index]]
+        return self.table
+
+    def trained(self, name, seeds=LIVE, report=None):
+        """The Runs of a variant, of these seeds; what is not trained yet, is.
+
+        For a look into more networks than the first. What is trained must agree with
+        the record too.
+        """
+        self.train([name], seeds, report)
+        agree(self.live_table(), self.recorded(self.steps))
+        return [run for run in self.runs[name] if run.seed in seeds]
+
+    def train(self, names, seeds, report=None):
+        """Train the variants with the seeds, side by side, each once."""
+        jobs = []
+        for name in names:
+            for seed in seeds:
+                if (name, seed) not in self.rows:
+                    jobs.append((name, seed))
+        pictures, before = self._draw(jobs), self._before(jobs)
+        calls = []
+        for name, seed in jobs:
+            given = pictures[self.draws(name), seed], before.get((name, seed))
+            calls.append(joblib.delayed(self.one)(name, seed, self.steps, *given))
         done = side_by_side(calls, report or page.Progress().runs)
-        self.runs = {name: [] for name in self.variants}
-        keys, rows = [], []
         for (name, seed), (run, row) in zip(jobs, done):
             self.runs[name].append(run)
-            keys.append((*name, seed) if isinstance(name, tuple) else (name, seed))
-            rows.append(row)
+            self.rows[name, seed] = row
+
+    def live_table(self):
+        """The rows of what was trained here."""
+        keys = [self.key(*job) for job in self.rows]
         index = pandas.MultiIndex.from_tuples(keys, names=[*self.levels, "seed"])
-        self.table = pandas.DataFrame(rows, index)
-        agree(self.table, self.recorded(self.steps))
-        return self.table
+        return pandas.DataFrame(list(self.rows.values()), index)
+
+    def key(self, name, seed):
+        """The index of a row in the table."""
+        return (*name, seed) if isinstance(name, tuple) else (name, seed)
 
     def one(self, name, seed, steps, sets=None, before=None, **changes):
         """One training of a variant, and its scores: (Run, row of the table).
@@ -251,26 +292,21 @@ class Trial:
         """The function of the seed that draws a variant's pictures."""
         return self.variants[name].get("sets", self.sets)
 
-    def _draw(self):
+    def _draw(self, jobs):
         """The pictures of each (function, seed), drawn side by side."""
-        wanted = {}
-        for name in self.variants:
-            for seed in self.seeds:
-                wanted[self.draws(name), seed] = None
+        wanted = dict.fromkeys((self.draws(name), seed) for name, seed in jobs)
         calls = [joblib.delayed(draw)(seed) for draw, seed in wanted]
         return dict(zip(wanted, side_by_side(calls)))
 
-    def _before(self):
+    def _before(self, jobs):
         """The networks to go on from, of each (variant, seed) that has one."""
         nets = {}
-        for name, own in self.variants.items():
-            if "after" not in own:
-                continue
-            trial, earlier = own["after"]
-            if not trial.runs:
-                trial.run()
-            for run in trial.runs[earlier]:
-                nets[name, run.seed] = run.net
+        for name in dict(jobs):
+            if "after" in self.variants[name]:
+                trial, earlier = self.variants[name]["after"]
+                seeds = [seed for other, seed in jobs if other == name]
+                for run in trial.trained(earlier, seeds):
+                    nets[name, run.seed] = run.net
         return nets
 
 

@@ -1,4 +1,4 @@
-"""python -m helpers.app inspect | train | predict | report | export"""
+"""python -m helpers.app draw | inspect | train | predict | report | export"""
 
 import sys
 

@@ -1,5 +1,6 @@
 """The command line: look at data, train, segment, report, take a model elsewhere.
 
+    python -m helpers.app draw OUTLINES --out MASKS --names crack,stain
     python -m helpers.app inspect --images PHOTOS --masks MASKS --out sheet.html
     python -m helpers.app train --network 02_unet.small_unet --out RUN
         --images PHOTOS --masks MASKS
@@ -113,6 +114,30 @@ def inspect(
     from helpers.app.inspect import inspect
 
     raise typer.Exit(inspect(asked))
+
+
+@app.command()
+def draw(
+    source: Annotated[
+        Path,
+        typer.Argument(help="folder of LabelMe JSON files, or one COCO JSON file",
+                       metavar="OUTLINES"),
+    ],
+    out: Annotated[Path, option("folder of the masks, a new one", metavar="FOLDER")],
+    names: Annotated[
+        str,
+        option("the classes 1, 2, ... in this order, divided by commas; 0 is "
+               "background", metavar="NAME,NAME"),
+    ],
+):  # fmt: skip
+    """Draw polygons (LabelMe, COCO) as masks of class numbers, a PNG a picture."""
+    from helpers import polygons
+
+    classes = [name.strip() for name in names.split(",")]
+    paths = polygons.write_masks(source, out, classes)
+    lines.say(
+        f"{lines.many(len(paths), 'mask')} in {out}: --classes {len(classes) + 1}"
+    )
 
 
 @app.command()

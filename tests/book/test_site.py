@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from axe_core_python.selenium import Axe
 from bs4 import BeautifulSoup
 
 from book._ext import store
@@ -151,6 +152,23 @@ def test_every_page_fits_a_phone_and_its_scripts_run(pages, browser):
             logged[place(path)] = lines
     assert not wide, f"wider than 390 px: {wide}"
     assert not logged, f"the browser complains: {logged}"
+
+
+def test_no_page_shuts_a_reader_out(pages, browser):
+    """As far as a program can tell: axe, in both themes, on a phone."""
+    found, paint = set(), "document.documentElement.dataset.theme = arguments[0]"
+    browser.set_script_timeout(300)
+    for path in pages:
+        browser.get(path.as_uri())
+        for theme in ("light", "dark"):
+            browser.execute_script(
+                f"document.documentElement.dataset.theme = '{theme}'"
+            )
+            for broken in Axe().run(browser)["violations"]:
+                if broken["impact"] in ("serious", "critical"):
+                    first = broken["nodes"][0]["html"][:200]
+                    found.add(f"{place(path)}, {theme}: {broken['help']}: {first}")
+    assert not found, "\n".join(sorted(found))
 
 
 def test_the_ledger_holds_every_verdict_once(pages):

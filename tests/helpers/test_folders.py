@@ -174,15 +174,18 @@ def test_palettes_that_number_their_colours_anew_are_refused(own):
 
 
 def test_json_and_nifti_have_their_own_way(own):
-    for name, way_out in (("a.json", "write_masks"), ("a.nii.gz", "nifti.Volumes")):
-        place = own / way_out
+    for name, way_out in (
+        ("a.json", "helpers.app draw"),
+        ("a.nii.gz", "nifti.Volumes"),
+    ):
+        place = own / name.partition(".")[2]
         place.mkdir()
         (place / name).write_text("{}")
         message = refusal(ImageMaskFolder, ValueError, own / "images", place)
         must_say(message, place, way_out)
     file = own / "coco.json"
     message = refusal(ImageMaskFolder, FileNotFoundError, own / "images", file)
-    must_say(message, file, "write_masks")
+    must_say(message, file, "helpers.app draw")
     message = refusal(ImageMaskFolder, ValueError, own, own / "masks")
     must_say(message, "name one of its sub-folders", "images")
 

@@ -265,6 +265,36 @@ def test_results_are_the_record_and_what_it_lacks(records, side_by_side):
     assert found.iou[6, "fast"].equals(table.iou["fast"])
 
 
+def test_one_seed_is_trained_where_the_others_are_on_record(records, monkeypatch):
+    cores(monkeypatch, 1)
+    trial = make(seeds=None)
+    assert trial.seeds == trials.LIVE
+    rows = trial.run(quiet)
+    record(records, rows.drop(("fast", 102)))
+    assert make(seeds=None).seeds == trials.LIVE  # one row is missing
+    record(records, rows.loc[[("fast", 102)]])
+    trial = make(seeds=None)
+    assert trial.seeds == trials.LIVE[:1]
+    table = trial.run(quiet)
+    assert table.index.tolist() == rows.index.tolist()
+    assert np.allclose(table.iou, rows.iou, atol=1e-5)
+    assert [len(trial.runs[name]) for name in VARIANTS] == [1, 1]
+
+
+def test_more_networks_of_a_variant_are_trained_when_asked_for(
+    side_by_side, monkeypatch
+):
+    cores(monkeypatch, 1)
+    there, _ = side_by_side
+    trial = make(seeds=(4,))
+    trial.run(quiet)
+    first = trial.runs["slow"][0]
+    runs = trial.trained("slow", SEEDS)
+    assert runs[0] is first and all(map(same_run, runs, there.runs["slow"]))
+    assert trial.trained("slow", SEEDS)[1] is runs[1]  # not once more
+    assert len(trial.runs["fast"]) == 1 and len(trial.table) == 2
+
+
 def test_what_runs_live_must_be_what_is_on_record(records, side_by_side, monkeypatch):
     _, table = side_by_side
     cores(monkeypatch, 1)

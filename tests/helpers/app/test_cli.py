@@ -1,5 +1,6 @@
 """The command line: what it refuses, its help, and settings from a file."""
 
+import json
 import re
 import subprocess
 import sys
@@ -182,11 +183,28 @@ def test_help_comes_without_torch_and_names_every_option():
 
 
 def test_each_command_has_help(capsys):
-    for name in ("inspect", "train", "predict", "report", "export"):
+    for name in ("draw", "inspect", "train", "predict", "report", "export"):
         assert run(f"{name} --help") == 0
         assert f"helpers.app {name}" in capsys.readouterr().out
     assert run("--help") == 0
     assert "\n      python -m helpers.app report RUN\n" in capsys.readouterr().out
+
+
+def test_outlines_are_drawn_as_masks_that_train_reads(capsys):
+    Path("outlines").mkdir()
+    for name, label in (("a", "crack"), ("b", "stain")):
+        corners = [[1, 1], [9, 1], [9, 5]]
+        outline = dict(label=label, points=corners, shape_type="polygon")
+        content = dict(shapes=[outline], imageHeight=8, imageWidth=12)
+        Path(f"outlines/{name}.json").write_text(json.dumps(content))
+    line = "draw outlines --out drawn --names"
+    answer = refused(capsys, f"{line} crack")
+    assert "has the class 'stain', which is not among crack" in answer
+    assert not Path("drawn").exists()
+    assert run(f"{line} crack,stain") == 0
+    assert "2 masks in drawn: --classes 3" in capsys.readouterr().out
+    with Image.open("drawn/b.png") as mask:
+        assert mask.size == (12, 8) and mask.getextrema() == (0, 2)
 
 
 # --- settings ---------------------------------------------------------------------
