@@ -161,9 +161,7 @@ def test_no_page_shuts_a_reader_out(pages, browser):
     for path in pages:
         browser.get(path.as_uri())
         for theme in ("light", "dark"):
-            browser.execute_script(
-                f"document.documentElement.dataset.theme = '{theme}'"
-            )
+            browser.execute_script(paint, theme)
             for broken in Axe().run(browser)["violations"]:
                 if broken["impact"] in ("serious", "critical"):
                     first = broken["nodes"][0]["html"][:200]
