@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 import yaml
 from axe_core_python.selenium import Axe
 from bs4 import BeautifulSoup
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from book._ext import store
 
@@ -152,6 +154,25 @@ def test_every_page_fits_a_phone_and_its_scripts_run(pages, browser):
             logged[place(path)] = lines
     assert not wide, f"wider than 390 px: {wide}"
     assert not logged, f"the browser complains: {logged}"
+
+
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [("overlap-tile", "book/glossary.html"), ("裁切", "book/zh_tw.html")],
+)
+def test_search_shows_excerpts_and_leads_to_the_place(pages, browser, query, page):
+    """Without a server, and of Chinese words."""
+    browser.get(f"{(SITE / 'search.html').as_uri()}?q={quote(query)}")
+    WebDriverWait(browser, 30).until(
+        lambda _: browser.find_elements(By.CSS_SELECTOR, "#search-results .context")
+    )
+    found = {}
+    for item in browser.find_elements(By.CSS_SELECTOR, "ul.search li"):
+        address = item.find_element(By.TAG_NAME, "a").get_attribute("href")
+        found[urlsplit(address).path] = urlsplit(address).fragment, item.text
+    section, text = found[urlsplit((SITE / page).as_uri()).path]
+    assert pages[SITE / page].find(id=section) and query in text
+    assert not browser.get_log("browser")
 
 
 def test_no_page_shuts_a_reader_out(pages, browser):
