@@ -9,6 +9,10 @@ APART = re.compile(r'<script type="([^"]+)" data-live="(\w+)">(.*?)</script>', r
 FOLDER = "_static/live"
 PICTURE = re.compile(r"<script.*?</script>|<img (?!loading)", re.S)
 SPREAD = re.compile(r"(?<=\d) ± (?=\d)")  # 0.60 ± 0.03
+MISNAMED = re.compile(  # what a screen reader would say in place of what is there
+    ' aria-label="Toggle hidden content"| role="doc-biblioentry"'
+    '|(?<=<div) role="list"(?= class="citation-list")'
+)
 ICONS = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?")
 
 
@@ -48,6 +52,12 @@ def keep_spreads_whole(app, pagename, templatename, context, doctree):
     """Let 0.60 ± 0.03 stand on one line, in text and tables."""
     if "body" in context:
         context["body"] = SPREAD.sub("\u00a0±\u00a0", context["body"])
+
+
+def drop_names(app, pagename, templatename, context, doctree):
+    """Take names and roles from folds and citations that hide what these say."""
+    if "body" in context:
+        context["body"] = MISNAMED.sub("", context["body"])
 
 
 def drop_icons(app, exception):
@@ -100,8 +110,9 @@ def set_language(app, pagename, templatename, context, doctree):
 
 def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
-    changes = drop_widget_state, drop_mathematics, keep_spreads_whole, prepare_pictures
-    for change in (*changes, move_apart):  # which takes away prepare_pictures' script
+    changes = drop_widget_state, drop_mathematics, keep_spreads_whole, drop_names
+    # The last one moves what the one before it has put there.
+    for change in (*changes, prepare_pictures, move_apart):
         app.connect("html-page-context", change, priority=900)
     app.connect("html-page-context", set_language)
     app.connect("build-finished", drop_icons)

@@ -39,6 +39,13 @@ def test_a_mean_and_its_spread_stay_on_one_line():
     assert body == "<td>0.60\u00a0±\u00a00.03</td> the ± is"
 
 
+def test_a_fold_is_called_what_it_says():
+    fold = '<summary aria-label="Toggle hidden content"><p>How this was made</p>'
+    assert changed(pages.drop_names, fold)[0] == "<summary><p>How this was made</p>"
+    cited = '<div role="list" class="citation-list"><div role="doc-biblioentry">'
+    assert changed(pages.drop_names, cited)[0] == '<div class="citation-list"><div>'
+
+
 def test_no_page_keeps_the_script_of_icons(tmp_path):
     script = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
     page, file = tmp_path / "page.html", tmp_path / "_static/scripts/fontawesome.js"
