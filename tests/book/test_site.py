@@ -175,6 +175,19 @@ def test_search_shows_excerpts_and_leads_to_the_place(pages, browser, query, pag
     assert not browser.get_log("browser")
 
 
+def test_a_word_shows_its_entry_in_the_glossary(pages, browser):
+    path = SITE / "notebooks" / "02_unet.html"
+    browser.get(path.as_uri())
+    word = browser.find_element(By.CSS_SELECTOR, "a[data-entry]")
+    browser.execute_script("arguments[0].focus()", word)
+    entry = browser.find_element(By.CLASS_NAME, "entry")
+    name = urlsplit(word.get_attribute("href")).fragment
+    place = pages[SITE / "book" / "glossary.html"].find(id=name)
+    assert "".join(entry.text.split()) in "".join(place.get_text().split())
+    box = entry.rect
+    assert entry.text and box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
 def test_no_page_shuts_a_reader_out(pages, browser):
     """As far as a program can tell: axe, in both themes, on a phone."""
     found, paint = set(), "document.documentElement.dataset.theme = arguments[0]"
