@@ -1,4 +1,4 @@
-"""The glossary's entry at each word that links to it: book/_static/words.js shows it."""
+"""The glossary's entry at each word that links to it, for book/_static/words.js."""
 
 import html
 import re
