@@ -1,0 +1,52 @@
+"""book/_ext/downloads.py: what a reader takes along."""
+
+import re
+import zipfile
+
+import nbformat
+import pytest
+
+from book._ext import downloads, store
+
+SOURCES = {path.stem: path for path in store.NOTEBOOKS}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_exercise_copy_asks_and_does_not_answer(name):
+    source = nbformat.read(SOURCES[name], as_version=4)
+    found = downloads.exercises(source)
+    assert len(found.cells) == len(source.cells)
+    folds = 0
+    for cell, asked in zip(source.cells, found.cells, strict=True):
+        for question in re.findall("<summary>(.*?)</summary>", cell.source):
+            folds += 1
+            assert question in ("Solution", "Answer") or question in asked.source
+        assert "<details>" not in asked.source
+    told = sum(cell.source.count("*Your answer:*") for cell in found.cells)
+    empty = sum(cell.source == "# your code\n" for cell in found.cells)
+    assert told == folds > 0 and empty > 0
+    nbformat.validate(found)
+
+
+def test_the_zip_holds_what_the_book_needs_and_nothing_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROOT", tmp_path)
+    for name in downloads.BOOK:
+        path = tmp_path / name
+        if "." in name or name.isupper() or name in ("LICENSE-TEXT", "Makefile"):
+            path.write_text(name)
+        else:
+            (path / "__pycache__").mkdir(parents=True)
+            (path / "__pycache__" / "x.pyc").write_text("made")
+            (path / "own.py").write_text("own")
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "page.html").write_text("made")
+    downloads.write_book(tmp_path / "book.zip")
+    with zipfile.ZipFile(tmp_path / "book.zip") as book:
+        names = book.namelist()
+    assert len(names) == len(downloads.BOOK) and "unet-family-book/README.md" in names
+    assert not [name for name in names if "pyc" in name or "_build" in name]
+
+
+def test_the_zip_names_all_that_is_tracked():
+    listed = {path.name for path in store.ROOT.iterdir()}
+    assert set(downloads.BOOK) <= listed
