@@ -1,5 +1,6 @@
 """The six networks for pages without code, drawn from the chapters' own: `make drawn`.
 
+    book/drawn/example.html     a picture, its mask, and what the recorded U-Net answers
     book/drawn/family.html      side by side, with parameters and MACs
     book/drawn/worksheets.html  one sheet each, without numbers, to print for class
 
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from helpers import chapters, cost, drawing, figures
+from helpers import chapters, cost, data, drawing, embed, figures, live_demos, metrics
 
 FOLDER = Path(__file__).resolve().parents[1] / "drawn"
 
@@ -55,6 +56,29 @@ def members():
     return found
 
 
+def example():
+    """Segmentation in one row: a test picture of middling IoU for the recorded net."""
+    small_unet = chapters.load("02_unet").small_unet
+    net, threshold = live_demos.recorded(small_unet(), "U-Net")
+    pictures, masks = data.common_task(100).test.tensors
+    with torch.no_grad():
+        found = net(pictures).sigmoid() > threshold
+    order = figures.worst_to_best(found, masks)
+    k = order[len(order) // 2]
+    score = metrics.iou(found[[k]], masks[[k]])
+    told = (
+        (pictures[k], "a surface with defects", "A picture"),
+        (masks[k], "white where the defects are, black elsewhere", "Its mask"),
+        (found[k], f"nearly the same mask, IoU {score:.2f}", "A network's answer"),
+    )
+    text = ""
+    for picture, alt, caption in told:
+        url = embed.png_url(picture)
+        text += f'<figure><img src="{url}" width="64" height="64" alt="{alt}">'
+        text += f"<figcaption>{caption}</figcaption></figure>\n"
+    return f'<div class="example">\n{text}</div>\n'
+
+
 def pages():
     """Return the text of each file by its name."""
     six, sheets = members(), ""
@@ -64,7 +88,8 @@ def pages():
     family = f"{drawing.family(six).html}\n"
     style = re.search(r"(?s)<style>.*?</style>", sheets)[0]  # the same in each
     sheets = style + sheets.replace(style, "")
-    return {"family.html": numbered(family), "worksheets.html": numbered(sheets)}
+    drawings = {"family.html": numbered(family), "worksheets.html": numbered(sheets)}
+    return drawings | {"example.html": example()}
 
 
 def numbered(text):

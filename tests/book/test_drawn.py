@@ -10,7 +10,7 @@ def pages():
     return drawn.pages()
 
 
-@pytest.mark.parametrize("name", ["family.html", "worksheets.html"])
+@pytest.mark.parametrize("name", ["example.html", "family.html", "worksheets.html"])
 def test_the_drawings_are_those_of_the_networks(pages, name):
     kept = (drawn.FOLDER / name).read_text(encoding="utf-8")
     assert kept == pages[name], f"book/drawn/{name} is stale: run `make drawn`"
