@@ -3,6 +3,7 @@
     book/drawn/example.html     a picture, its mask, and what the recorded U-Net answers
     book/drawn/family.html      side by side, with parameters and MACs
     book/drawn/worksheets.html  one sheet each, without numbers, to print for class
+    book/drawn/unet.html        ... and each alone with its numbers, by its chapter
 
 The files are kept in git and compared with the networks by tests/book/test_drawn.py.
 """
@@ -81,21 +82,25 @@ def example():
 
 def pages():
     """Return the text of each file by its name."""
-    six, sheets = members(), ""
-    for net in six:
-        sheet = drawing.worksheet(net.net, *net.shape, title=net.name, depth=net.depth)
-        sheets += f"{sheet.html}\n"
-    family = f"{drawing.family(six).html}\n"
+    six, sheets, found = members(), "", {"example.html": example()}
+    for net, paper in zip(six, PAPERS.values()):
+        own = dict(title=net.name, depth=net.depth)
+        sheets += f"{drawing.worksheet(net.net, *net.shape, **own).html}\n"
+        alone = drawing.draw(net.net, *net.shape, colour=net.colour, **own).html
+        found[f"{paper.chapter[3:]}.html"] = f'<div lang="en">{alone}</div>\n'
     style = re.search(r"(?s)<style>.*?</style>", sheets)[0]  # the same in each
     sheets = style + sheets.replace(style, "")
-    drawings = {"family.html": numbered(family), "worksheets.html": numbered(sheets)}
-    return drawings | {"example.html": example()}
+    found["family.html"] = f"{drawing.family(six).html}\n"
+    found["worksheets.html"] = sheets
+    for name, text in found.items():
+        found[name] = numbered(text, name.removesuffix(".html"))
+    return found
 
 
-def numbered(text):
-    """Number the drawings of a page from 1, whatever was drawn before."""
+def numbered(text, name):
+    """Number the drawings of a file, by its name, whatever was drawn before."""
     order = list(dict.fromkeys(re.findall(r"network-(\d+)", text)))
-    return re.sub(r"network-(\d+)", lambda m: f"drawn-{order.index(m[1]) + 1}", text)
+    return re.sub(r"network-(\d+)", lambda m: f"{name}-{order.index(m[1]) + 1}", text)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,11 @@ def pages():
     return drawn.pages()
 
 
-@pytest.mark.parametrize("name", ["example.html", "family.html", "worksheets.html"])
+NAMES = ["example", "family", "worksheets"]
+NAMES += [paper.chapter[3:] for paper in drawn.PAPERS.values()]
+
+
+@pytest.mark.parametrize("name", [f"{name}.html" for name in NAMES])
 def test_the_drawings_are_those_of_the_networks(pages, name):
     kept = (drawn.FOLDER / name).read_text(encoding="utf-8")
     assert kept == pages[name], f"book/drawn/{name} is stale: run `make drawn`"
