@@ -95,6 +95,23 @@ function liveAnswer(canvas, board, data, logits, threshold, probable) {
   return {marked, scores};
 }
 
+// How many parts a mask of W px a row has; pixels that share a side belong together.
+function liveParts(mask, W) {
+  const left = Uint8Array.from(mask);
+  let count = 0;
+  for (let i = 0; i < left.length; i++) {
+    if (!left[i]) continue;
+    count += 1;
+    for (const stack = [i]; stack.length;) {
+      const at = stack.pop(), x = at % W;
+      left[at] = 0;
+      for (const next of [at - W, at + W, x ? at - 1 : -1, x < W - 1 ? at + 1 : -1])
+        if (left[next]) stack.push(next);
+    }
+  }
+  return count;
+}
+
 // One network: its answer while the reader paints, its threshold, skips and shifts.
 async function livePaint(root) {
   "use strict";
@@ -221,10 +238,11 @@ async function liveSides(root) {
   async function work(board, data) {
     for (const {side, run, cut} of sides) {
       const {outputs, milliseconds} = await run(board.picture());
-      const {scores} = liveAnswer(side.querySelector("canvas"), board, data,
-                                  outputs[0].data, cut, false);
-      side.querySelector("[data-part=said]").textContent =
-        `IoU ${scores.iou.toFixed(2)} · ${Math.round(milliseconds)} ms`;
+      const {marked, scores} = liveAnswer(side.querySelector("canvas"), board, data,
+                                          outputs[0].data, cut, false);
+      const said = [`IoU ${scores.iou.toFixed(2)}`, `${Math.round(milliseconds)} ms`];
+      if (data.count) said.splice(1, 0, `${liveParts(marked, data.size[0])} objects`);
+      side.querySelector("[data-part=said]").textContent = said.join(" · ");
     }
     root.querySelector("[data-part=status]").textContent = "";
   }

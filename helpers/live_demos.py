@@ -57,6 +57,8 @@ DEFECTS = (  # as data.py draws them, on average
     Brush("stain", -0.25, 13),
     Brush("erase", 0, 9, marks=0),
 )
+NUCLEUS = Brush("nucleus", 0.45, 15)
+NUCLEI = NUCLEUS, Brush("erase", 0, 13, marks=0)
 STEPS, PROBABLE = (0.01, 0.99, 0.01), 'data-part="probable"'
 RESULT = "The sums at all places, from black to white"
 
@@ -95,6 +97,27 @@ def recorded(net, name):
             "ask for the network that the trial trained"
         ) from error
     return net.eval(), threshold
+
+
+def nuclei(size=96, seed=0) -> dict[str, Sheet]:
+    """Dark grounds as of fluorescence: with pairs of nuclei that touch, and empty."""
+    rng = np.random.default_rng(seed)
+    ground = rng.normal(0.08, 0.01, (size, size)).clip(0, 1)
+    y, x = np.mgrid[:size, :size] + 0.5
+    shine = np.zeros((size, size))
+    for corner in ((0.25, 0.25), (0.25, 0.72), (0.7, 0.3), (0.72, 0.74)):
+        v, u = size * np.array(corner)
+        turn, r = rng.uniform(0, np.pi), rng.uniform(0.07, 0.1) * size
+        for way in (-0.95, 0.95):  # of a radius: the two overlap a little
+            away = np.hypot(
+                y - v - way * r * np.sin(turn), x - u - way * r * np.cos(turn)
+            )
+            shine = np.maximum(shine, np.clip(r + 0.5 - away, 0, 1))
+    clean = torch.tensor(ground, dtype=torch.float32).expand(3, -1, -1)
+    bright = torch.tensor(shine, dtype=torch.float32)[None]
+    none = torch.zeros(1, size, size)
+    pairs = Sheet(clean + NUCLEUS.add * bright, (bright > 0.5).float(), clean)
+    return {"pairs": pairs, "empty": Sheet(clean, none, clean)}
 
 
 def paint(net, sheets, threshold=0.5, brushes=DEFECTS) -> HTML:
@@ -156,14 +179,16 @@ def maps(net, sheets, depth=None, brushes=DEFECTS) -> HTML:
     return live_parts.demo("liveMaps", settings, still, shown, network, mark)
 
 
-def side_by_side(nets, sheets, thresholds, brushes=DEFECTS) -> HTML:
+def side_by_side(nets, sheets, thresholds, brushes=DEFECTS, count=False) -> HTML:
     """Several networks on the reader's one drawing, with IoU and time of each.
 
     `nets` and `thresholds` are dicts by the networks' names; each network is as in
-    `paint`. They run one after the other.
+    `paint`. They run one after the other. With `count`, each also says how many
+    objects it found: parts of its answer that no side of a pixel joins.
     """
     shape = _shape(sheets)
     board, settings = live_parts.board(sheets, brushes, shape[1:])
+    settings["count"] = count
     networks = sides = ""
     total = 0
     for name, net in nets.items():

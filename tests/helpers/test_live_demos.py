@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from scipy.ndimage import label
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -326,14 +327,16 @@ def test_a_box_of_the_drawing_shows_its_maps(opened):
 
 def test_networks_side_by_side_answer_the_same_picture(opened):
     nets = {"a": made(0), "b": made(3)}
-    demo = opened(live_demos.side_by_side(nets, sheets(), {"a": 0.4, "b": 0.6}))
+    cuts = {"a": 0.4, "b": 0.6}
+    demo = opened(live_demos.side_by_side(nets, sheets(), cuts, count=True))
     demo.part("board").send_keys(Keys.ARROW_LEFT)
     mask = sheets()["one"].mask[None]
     said = demo.root.find_elements(By.CSS_SELECTOR, "[data-part=said]")
     demo.wait(lambda: all("ms" in text.text for text in said))
     for text, net, cut in ((said[0], nets["a"], 0.4), (said[1], nets["b"], 0.6)):
         marked = answer(net, demo.picture())[None, None] > cut
-        assert text.text.startswith(f"IoU {metrics.iou(marked, mask):.2f} · ")
+        told = f"IoU {metrics.iou(marked, mask):.2f} · {label(marked[0, 0])[1]} objects"
+        assert text.text.startswith(told)
 
 
 def test_the_window_shows_nine_products(opened):
@@ -430,3 +433,12 @@ def test_recorded_weights_come_with_their_network(tmp_path, monkeypatch):
         live_demos.recorded(nn.Conv2d(3, 1, 1), "toy")
     with pytest.raises(FileNotFoundError, match=r"as other\.safetensors: `make"):
         live_demos.recorded(Toy(), "other")
+
+
+def test_drawn_nuclei_touch_in_pairs():
+    pairs, empty = live_demos.nuclei().values()
+    assert label(pairs.mask[0])[1] == 4 and not empty.mask.any()
+    assert torch.equal(
+        pairs.image[:, pairs.mask[0] == 0].amin(1), empty.image.amin((1, 2))
+    )
+    assert 0.1 < pairs.mask.mean() < 0.25 and pairs.image.max() < 1
