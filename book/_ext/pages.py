@@ -1,8 +1,12 @@
 """What a page leaves out, and what it keeps in files beside it."""
 
+import html
 import re
 from pathlib import Path
 
+from docutils import nodes
+
+from book._ext import address
 from helpers import embed
 
 APART = re.compile(r'<script type="([^"]+)" data-live="(\w+)">(.*?)</script>', re.S)
@@ -13,6 +17,7 @@ MISNAMED = re.compile(  # what a screen reader would say in place of what is the
     ' aria-label="Toggle hidden content"| role="doc-biblioentry"'
     '|(?<=<div) role="list"(?= class="citation-list")'
 )
+TAG = re.compile("<[^>]+>")
 ICONS = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?")
 
 
@@ -108,6 +113,28 @@ def set_language(app, pagename, templatename, context, doctree):
         context["language"] = meta["lang"]
 
 
+def describe(app, pagename, templatename, context, doctree):
+    """Tell search engines and chats what a page is about, by its first sentences."""
+    if doctree is None:  # the search page
+        return
+    paragraphs = [part.astext() for part in doctree.findall(nodes.paragraph)]
+    long = [text for text in paragraphs if len(text) > 60]
+    if not long:
+        return
+    text = " ".join(long[0].split())
+    if len(text) > 160:
+        text = f"{text[:160].rpartition(' ')[0]} …"
+    user, name = address.repository()[0].split("/")[-2:]
+    site = f"https://{user}.github.io/{name}"
+    about = {"og:title": context["title"], "og:description": text, "og:type": "article"}
+    about |= {"og:url": f"{site}/{pagename}.html"}
+    about |= {"og:image": f"{site}/_static/page.png"}
+    context["metatags"] += f'<meta name="description" content="{html.escape(text)}">\n'
+    for key, value in about.items():
+        value = html.escape(TAG.sub("", value))
+        context["metatags"] += f'<meta property="{key}" content="{value}">\n'
+
+
 def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
     changes = drop_widget_state, drop_mathematics, keep_spreads_whole, drop_names
@@ -115,5 +142,6 @@ def setup(app):
     for change in (*changes, prepare_pictures, move_apart):
         app.connect("html-page-context", change, priority=900)
     app.connect("html-page-context", set_language)
+    app.connect("html-page-context", describe)
     app.connect("build-finished", drop_icons)
     return {"parallel_read_safe": True}

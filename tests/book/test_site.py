@@ -81,6 +81,17 @@ def test_no_cell_shows_an_error_or_a_warning(articles):
         assert not bad, f"{place(path)}: {bad[0].get_text()[:500]}"
 
 
+def test_every_page_says_what_it_is_about(pages):
+    found = {}
+    for path, page in pages.items():
+        told = page.find("meta", attrs={"name": "description"})
+        if path.parent != SITE:  # index, search, genindex
+            assert told and 40 < len(told["content"]) < 170, place(path)
+            found[told["content"]] = path
+            assert page.find("meta", property="og:image")
+    assert len(found) > 20  # each its own
+
+
 def test_no_page_tells_of_the_machine_that_made_it(pages):
     for path in pages:
         text = path.read_text(encoding="utf-8")
