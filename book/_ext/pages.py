@@ -118,7 +118,7 @@ def describe(app, pagename, templatename, context, doctree):
     if doctree is None:  # the search page
         return
     paragraphs = [part.astext() for part in doctree.findall(nodes.paragraph)]
-    long = [text for text in paragraphs if len(text) > 60]
+    long = [text for text in paragraphs if len(text.encode()) > 60]
     if not long:
         return
     text = " ".join(long[0].split())
