@@ -19,6 +19,13 @@ MISNAMED = re.compile(  # what a screen reader would say in place of what is the
 )
 TAG = re.compile("<[^>]+>")
 ICONS = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?")
+INDEX = re.compile(
+    r'<script src="[^"]*(searchtools|language_data|searchindex)\.js"></script>\n?'
+)
+WAITED = re.compile(r'<script( (?:data-[^>]*)?src="(?![^"]*documentation_options))')
+SIGNS = re.compile(
+    r'@font-face\{[^}]*Awesome[^}]*\}|(?:\.[\w-]+:before,?)+\{content:"\\f[0-9a-f]+"\}'
+)
 
 
 def drop_widget_state(app, pagename, templatename, context, doctree):
@@ -65,13 +72,27 @@ def drop_names(app, pagename, templatename, context, doctree):
         context["body"] = MISNAMED.sub("", context["body"])
 
 
-def drop_icons(app, exception):
-    """Take the theme's script of icons, 1.5 MB: icons.css draws the few it shows."""
+def lighten(app, exception):
+    """Take from all pages what only costs time, once they are written.
+
+    The theme's icons (a script of 1.5 MB, fonts, 2,000 rules), of which icons.css draws
+    the few that are shown; the search's index, where nobody searches; and the wait for
+    scripts that need the whole page anyway.
+    """
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        if ICONS.search(text):
-            page.write_text(ICONS.sub("", text), encoding="utf-8")
-    for file in Path(app.outdir).glob("_static/scripts/fontawesome.js*"):
+        light = ICONS.sub("", text)
+        if page.name != "search.html":
+            light = INDEX.sub("", light)
+        head, end, rest = light.partition("</head>")
+        light = WAITED.sub(r"<script defer\1", head) + end + rest
+        if light != text:
+            page.write_text(light, encoding="utf-8")
+    static = Path(app.outdir) / "_static"
+    for style in static.glob("styles/pydata-sphinx-theme.css"):
+        text = style.read_text(encoding="utf-8")
+        style.write_text(SIGNS.sub("", text), encoding="utf-8")
+    for file in (*static.glob("scripts/fontawesome.js*"), *static.rglob("fa-*.woff2")):
         file.unlink()
 
 
@@ -143,5 +164,5 @@ def setup(app):
         app.connect("html-page-context", change, priority=900)
     app.connect("html-page-context", set_language)
     app.connect("html-page-context", describe)
-    app.connect("build-finished", drop_icons)
+    app.connect("build-finished", lighten)
     return {"parallel_read_safe": True}

@@ -46,15 +46,33 @@ def test_a_fold_is_called_what_it_says():
     assert changed(pages.drop_names, cited)[0] == '<div class="citation-list"><div>'
 
 
-def test_no_page_keeps_the_script_of_icons(tmp_path):
-    script = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
-    page, file = tmp_path / "page.html", tmp_path / "_static/scripts/fontawesome.js"
-    file.parent.mkdir(parents=True)
-    file.write_text("icons")
-    page.write_text(f'{script}\n<script src="print.js"></script>')
-    pages.drop_icons(SimpleNamespace(outdir=tmp_path), None)
-    assert page.read_text() == '<script src="print.js"></script>'
-    assert not file.exists()
+def test_pages_keep_no_icons_no_index_and_wait_for_no_script(tmp_path):
+    static = tmp_path / "_static"
+    icons = '<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>'
+    index = '<script src="../searchindex.js"></script>'
+    first = '<script src="../_static/documentation_options.js"></script>'
+    other = '<script{} src="../_static/copy.js"></script>'
+    body = '</head><body><script src="live.js"></script></body>'
+    for name in ("page.html", "search.html"):
+        text = f"<head>{first}{other.format('')}{icons}{index}{body}"
+        (tmp_path / name).write_text(text)
+    rule = '.fa-file:before,.fa-x:before{content:"\\f15b"}.kept:before{content:"x"}'
+    face = "@font-face{font-family:Font Awesome\\ 6 Free;src:url(fa-solid-900.woff2)}"
+    for name, text in {
+        "scripts/fontawesome.js": "icons",
+        "fonts/fa-solid-900.woff2": "signs",
+        "styles/pydata-sphinx-theme.css": rule + face,
+    }.items():
+        (static / name).parent.mkdir(parents=True)
+        (static / name).write_text(text)
+    pages.lighten(SimpleNamespace(outdir=tmp_path), None)
+    page, search = (tmp_path / f"{name}.html" for name in ("page", "search"))
+    assert page.read_text() == f"<head>{first}{other.format(' defer')}{body}"
+    assert index.replace("<script", "<script defer") in search.read_text()
+    kept = [path.name for path in static.rglob("*.*")]
+    assert kept == ["pydata-sphinx-theme.css"]
+    style = (static / "styles/pydata-sphinx-theme.css").read_text()
+    assert style == '.kept:before{content:"x"}'
 
 
 def test_a_pdf_has_bookmarks_and_links_that_stay_inside(tmp_path):
