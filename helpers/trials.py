@@ -26,6 +26,10 @@ from helpers import data, fingerprint, metrics, page, real, training
 RECORDS = Path(__file__).resolve().parents[1] / "notebooks"
 LIVE = (100, 101, 102)  # the first recorded seeds; lower ones are for pilots
 SHORT = 300  # steps: up to here a training has the rates of a short one
+TITLES = dict(
+    iou="IoU", image_iou="IoU by image", iou_at_half="IoU at 0.5", mean_iou="mean IoU",
+    boundary_f1="boundary F1", dice="Dice", dice_by_volume="Dice by volume",
+)  # fmt: skip
 KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
 # A table is small, and its rows stay in the order of its variants, not of their names.
 warnings.simplefilter("ignore", pandas.errors.PerformanceWarning)
@@ -447,4 +451,10 @@ def spread(values, digits=2):
 def summary(table, columns):
     """Mean and spread of some columns, a row for each variant: a table of texts."""
     levels = list(table.index.names[:-1])
-    return table.groupby(level=levels, sort=False)[columns].agg(spread)
+    found = table.groupby(level=levels, sort=False)[columns].agg(spread)
+    return found if isinstance(found, pandas.Series) else found.rename(columns=titled)
+
+
+def titled(column):
+    """A column's name as a reader knows it: "IoU at 0.5" for iou_at_half."""
+    return TITLES.get(column, column.replace("_", " "))

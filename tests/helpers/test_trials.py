@@ -162,7 +162,7 @@ def test_names_of_two_levels_sets_of_ones_own_and_steps_in_proportion(monkeypatc
     assert trial.one((10, "plain"), 0, 18)[0].history[-1]["step"] == 30
     told = trials.summary(table, ["iou"])
     assert told.index.tolist() == list(variants)
-    assert told.iou[5, "other"] == trials.spread(table.iou[5, "other"])
+    assert told["IoU"][5, "other"] == trials.spread(table.iou[5, "other"])
 
 
 def where(run, test):
