@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from torch.utils.data import Subset
 
 from helpers import metrics, training
@@ -25,7 +24,7 @@ from helpers.app.windows import Crops, Kept, Windows, survey
 from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
-LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
+LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
 OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
 LOSSES |= OF_CLASSES
 MANY = 100  # files whose reading takes a while
