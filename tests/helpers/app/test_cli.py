@@ -72,7 +72,7 @@ def photos(folder):
             with_(FILES, classes="3"),
             "the train masks hold one class alone, and 255, wh",
         ),
-        (with_(FILES, cut="0"), "--cut is 0.0; it must be at least 1"),
+        (with_(FILES, cut="0"), "a cut at 0.0 makes all object: take more than"),
         (with_(FILES, validation="1"), "--validation is 1.0, no share between 0 and 1"),
         (with_(FILES, group="site([0-9]"), "is no pattern"),
         (with_(FILES, group="site[0-9]"), "0, 1, 2, 3, 4: --group needs a name that"),
