@@ -18,6 +18,7 @@ OPTIONS = {
     "Mapping({(r, g, b): class})": "--colours FILE",
     "Mapping({0: 0, 1: 1, 255: 255})": "--colours FILE",
     "Instances()": "--instances",
+    "as class 255 if it is to be ignored": "as ignore if it is not to count",
     "as in span=(0, 4095)": "as in --span 0 4095",
     "stacks=True": "--stacks",
     "set PIL.Image.MAX_IMAGE_PIXELS = None": "set PIL.Image.MAX_IMAGE_PIXELS = None in "

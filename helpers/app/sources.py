@@ -107,9 +107,12 @@ def keys_of(path, name, value):
     for each in several:
         if isinstance(each, list):
             each = tuple(each)
-        numbers = each if isinstance(each, tuple) else (each,)
-        right = len(numbers) == 3 if isinstance(each, tuple) else True
-        if not right or any(type(n) is not int or n < 0 for n in numbers):
+        is_colour = isinstance(each, tuple)
+        numbers = each if is_colour else (each,)
+        right = all(type(n) is int for n in numbers)
+        if is_colour and right:
+            right = len(numbers) == 3 and min(numbers) >= 0
+        if not right:
             raise ValueError(
                 f"{path}: {name} is {value}; give a colour as in {name} = [255, 0, 0], "
                 f"a value as in {name} = 100, or a list of colours"
