@@ -136,8 +136,8 @@ def decode(path, page=None):
     pages = page_count(path)
     if pages > 1 and page is None:
         raise Refused(
-            f"{path} has {pages} pages: save the one that counts as a PNG, or take all "
-            "of them as samples with stacks=True"
+            f"{path} has {pages} pages: save the one that counts as a PNG, or train on "
+            "all of them as samples with stacks=True"
         )
     with told(path):
         if is_deep_tiff(path):

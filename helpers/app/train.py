@@ -240,8 +240,9 @@ def progress(steps, history):
     """One line for each validation, with the time that remains."""
     row = history[-1]
     left = row["seconds"] / row["step"] * (steps - row["step"])
+    kind = "mean IoU" if row["threshold"] is None else "IoU"  # of classes, one object
     say(
-        f"step {row['step']} of {steps}: loss {row['loss']:.4f}, validation IoU "
+        f"step {row['step']} of {steps}: loss {row['loss']:.4f}, validation {kind} "
         f"{row['score']:.3f}, {row['seconds']:.0f} s, {clock(left)} left"
     )
 
