@@ -233,6 +233,10 @@ def test_volumes_train_and_the_answer_has_the_inputs_place(capsys, network, clas
             dict(network="02_unet.small_unet", set="widths=4,8"),
             "expected a batch (N, 1, H, W), got (2, 1, 8, 16, 16)): volumes need a net",
         ),
+        (
+            dict(network="03_vnet.small_vnet", set="widths=2,4,8"),
+            "need 3 maps: --classes says how many classes masks have, and it has no ot",
+        ),
         (dict(classes="2"), "holds 3 values: 0 (2331 px), 1 (144 px), 2 (45 px)"),
     ],
 )
