@@ -22,6 +22,7 @@ THUMBNAIL, ALIKE = 24, 0.98  # px of a side; correlation of two thumbnails
 CARDS = 60  # on a contact sheet
 SHOWN = 5  # refusals in words
 MOSTLY, SELDOM = 0.5, 0.25  # share of the object: perhaps black and white are swapped
+LITTLE = 0.1  # share of the range of 16 bits
 
 
 def inspect(args):
@@ -126,6 +127,7 @@ def described(image, labels, kind):
     return dict(
         size=" x ".join(map(str, image.shape[1:])), kind=kind,
         flat=bool(image.min() == image.max()), thumbnail=vector(image),
+        top=image.max().item(),
         counts=torch.bincount(counted, minlength=2).tolist(),
     )  # fmt: skip
 
@@ -145,11 +147,18 @@ def said(good, counts, how):
     """Sizes, kinds of values, and classes with their shares: lines."""
     lines = [f"sizes, height first: {tally(good, 'size')}"]
     lines.append(f"values: {tally(good, 'kind')}")
+    top = max(look["top"] for look in good)
+    if {look["kind"] for look in good} == {"uint16"} and top < LITTLE:
+        lines.append(
+            f"16 bits, of whose range {top:.1%} is used: --span states another"
+        )
     shares = counts.sum(0) / max(1, counts.sum())
     for number, name in enumerate(how.names):
         inside = int((counts[:, number] > 0).sum())
         share = f"{shares[number]:.2%} of the pixels"
         lines.append(f"{name}: {share}, in {inside} of {len(good)}")
+    if how.count == 1 and shares[1] > MOSTLY:
+        lines.append("most is object: if it is background, black and white are swapped")
     return lines
 
 

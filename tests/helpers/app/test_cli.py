@@ -46,7 +46,7 @@ def photos(folder):
         (with_(DRAWN, set="in_channels=1"), r"\(N, 1, H, W\), got \(4, 3, 32, 32\)"),
         (
             with_(DRAWN, set="classes=2"),
-            "32\\).*need one map: .*--set classes=1 says how",
+            r"answers \(4, 2, 32, 32\).*need one map: .*--set classes=1 says how",
         ),
         (with_(DRAWN, size="30"), "cannot take 30 px.*28 and 32 work.*--crop"),
         (with_(DRAWN, size="32x40"), "drawn pictures are square: --size 32"),

@@ -173,6 +173,22 @@ def test_colours_are_proposed_too(capsys):
     assert "  class1 = [255, 0, 255]  # 512 px" in capsys.readouterr().out
 
 
+def test_what_is_unusual_in_all_files_is_told_and_not_odd(capsys):
+    write_photos(4)
+    for k in range(4):
+        photo = np.asarray(Image.open(f"photos/{k}.png").convert("L"))
+        Path(f"photos/{k}.png").unlink()
+        tifffile.imwrite(f"photos/{k}.tif", 16 * photo.astype(np.uint16))  # 12 bits
+        mask = np.asarray(Image.open(f"masks/{k}_mask.png"))
+        Image.fromarray(255 - mask).save(f"masks/{k}_mask.png")
+    assert run(LINE) == 0
+    said = capsys.readouterr().out
+    assert f"of whose range {16 * 255 / 65535:.1%} is used: --span" in said
+    assert "most is object: if it is background" in said
+    assert run(f"{LINE} --span 0 4095") == 0
+    assert "--span" not in capsys.readouterr().out
+
+
 def test_volumes(capsys):
     write_volumes()
     line = "inspect --images scans --masks labels --classes 3 --out sheet.html"
