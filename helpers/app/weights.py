@@ -92,8 +92,8 @@ def read(path, own):
             odd.append(key)
     if odd:
         raise ValueError(
-            f"{path} holds no table of tensors by name, or not alone: {some(odd)}. "
-            "Save the state_dict alone"
+            f"{path} holds what is no tensor with a name: {some(odd)}. Save a "
+            "state_dict alone"
         )
     return without_prefix(dict(content), own)
 

@@ -243,7 +243,7 @@ WRONG = {  # what is in the file, and what the refusal must say
     ),
     "wrapped": (
         lambda s: s.update({"epoch": 3}),
-        "holds no table of tensors by name, or not alone: epoch",
+        "holds what is no tensor with a name: epoch",
     ),
 }
 

@@ -79,10 +79,10 @@ def shaped(state):
         (lambda s: prefixed(s, "a.") | {"x": s["0.bias"]}, "a.0.weight there, 0.wei"),
         (
             lambda s: dict(best=0.7, epoch=3),
-            "or not alone: best, epoch",
+            "no tensor with a name: best, epoch",
         ),
-        (lambda s: s | dict(epoch=3), "or not alone: epoch. Save the state_dict alone"),
-        (lambda s: {1: torch.zeros(1)}, "no table of tensors by name, or not alone: 1"),
+        (lambda s: s | dict(epoch=3), "a name: epoch. Save a state_dict alone"),
+        (lambda s: {1: torch.zeros(1)}, "no tensor with a name: 1. Save"),
         (lambda s: [s], "holds no table of tensors"),
         (lambda s: dict(model=s, best=np.float64(0.71)), "more than weights, which"),
     ],
