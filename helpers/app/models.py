@@ -115,7 +115,9 @@ def check(network, net, batch, size, channels, classes):
         maps = "one map" if classes == 1 else f"{classes} maps"
         way_out = f"--set classes={classes} says how many maps a network has"
         if not fitted(network, {}, classes, channels).get("classes"):
-            way_out = "it has no other number of maps, 02_unet.UNet and 03_vnet.VNet do"
+            way_out = (
+                "it cannot be told another number, as 02_unet.UNet and 03_vnet.VNet can"
+            )
         raise ValueError(
             f"{network} answers {tuple(answer.shape)} to {what}, and these masks need "
             f"{maps}: --classes says how many classes masks have, and {way_out}"

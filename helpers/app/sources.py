@@ -56,7 +56,7 @@ class Source:
 
 def reading(args):
     """The Reading that --classes, --colours, --instances and --cut state."""
-    stated = []
+    how, stated = masks.Binary(args.cut), []  # or refuse the cut
     for name in ("colours", "instances", "cut"):
         if getattr(args, name):
             stated.append(f"--{name}")
@@ -68,7 +68,6 @@ def reading(args):
     if (args.classes or 1) > 1:
         names = [f"class {k}" for k in range(args.classes)]
         return Reading(masks.Classes(args.classes), args.classes, names, shades(names))
-    how = masks.Binary(args.cut)
     if args.instances:
         how = masks.Instances()
     return Reading(how, 1, ["background", "object"], [(0, 0, 0), (255, 255, 255)])

@@ -70,6 +70,7 @@ def photos(folder):
             "bce takes masks of one object.*or ce_",
         ),
         (with_(FILES, classes="3", cut="9"), "--cut and --classes read masks in two"),
+        (with_(FILES, classes="3", cut="0"), "a cut at 0.0 makes all object"),
         (with_(FILES, classes="256"), "256 classes: there are 2 to 255"),
         (
             with_(FILES, classes="3"),

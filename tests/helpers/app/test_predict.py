@@ -235,7 +235,7 @@ def test_volumes_train_and_the_answer_has_the_inputs_place(capsys, network, clas
         ),
         (
             dict(network="03_vnet.small_vnet", set="widths=2,4,8"),
-            "need 3 maps: --classes says how many classes masks have, and it has no ot",
+            "need 3 maps: --classes says how many classes masks have, and it cannot be",
         ),
         (dict(classes="2"), "holds 3 values: 0 (2331 px), 1 (144 px), 2 (45 px)"),
     ],
