@@ -6,13 +6,24 @@ have no such meaning, and the way out.
 
 import numpy as np
 
-from helpers.pictures import TOPS, Pixels, Refused
+from helpers.pictures import TOPS, Pixels, Refused, finite
 
-WAYS_OUT = (
-    "Binary(cut=128) for soft edges or JPEG (object from that value on, from 1: all "
-    "above 0), Classes(K) for class numbers, Mapping({value or colour: class}), or "
-    "Instances() for a number for each object"
-)
+
+def ways_out(values):
+    """The readings to choose from, in words, with a cut that the values reach."""
+    cut = "Binary(cut=128) for soft edges or JPEG (object from that value on, from 1: "
+    cut += "all above 0)"
+    if values.dtype.kind == "f":
+        cut = f"{halfway(values)} (object from that value on)"
+    return (
+        f"{cut}, Classes(K) for class numbers, Mapping({{value or colour: class}}), or "
+        "Instances() for a number for each object"
+    )
+
+
+def halfway(values):
+    """A cut at half of the highest of some floats, as one states it."""
+    return f"Binary(cut={values.max() / 2:.3g})"
 
 
 def numbers(path, pixels, shades=True):
@@ -66,7 +77,7 @@ def brightness(path, pixels, strict):
     if level is None and strict:
         raise Refused(
             f"{path} is no mask of 0/1 or 0/255, it holds "
-            f"{told(colour_counts(values))}: take {WAYS_OUT}"
+            f"{told(colour_counts(values))}: take {ways_out(values)}"
         )
     return values.max(axis=2) if level is None else level
 
@@ -130,10 +141,11 @@ def grey_of(colour):
 
 def whole_numbers(path, values):
     """Values (H, W) as int64; ValueError if some is no whole number."""
+    finite(path, values)
     if values.dtype.kind == "f" and not (values == np.round(values)).all():
         raise Refused(
             f"{path} holds {told(counts(values))}, which are no whole numbers: for one "
-            "object take Binary(cut=...)"
+            f"object take {halfway(values)}"
         )
     return values.astype(np.int64)
 

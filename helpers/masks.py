@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from helpers.levels import (
-    WAYS_OUT,
     as_colours,
     as_keys,
     brightness,
@@ -31,10 +30,11 @@ from helpers.levels import (
     numbers,
     opaque_colours,
     told,
+    ways_out,
     whole_numbers,
 )
 from helpers.metrics import IGNORE
-from helpers.pictures import Refused, decode, palette_of
+from helpers.pictures import Refused, decode, finite, palette_of
 
 
 @dataclass
@@ -50,17 +50,24 @@ class Binary:
 
     def __post_init__(self):
         if self.cut is not None and not self.cut > 0:
-            raise ValueError(f"a cut at {self.cut} makes all object: take 1 or more")
+            raise ValueError(f"a cut at {self.cut} makes all object: take more than 0")
 
     def read(self, path, page=None):
         """Mask float32 (1, H, W) of 0 and 1."""
         pixels = decode(path, page)
-        return self.of(path, brightness(path, pixels, strict=self.cut is None))
+        levels = brightness(path, pixels, strict=self.cut is None)
+        if pixels.doubt and levels.max() == 1:
+            raise Refused(
+                f"{path} holds only 0 and 1, and {pixels.doubt}: save the original as "
+                "an 8-bit PNG"
+            )
+        return self.of(path, levels)
 
     def of(self, path, levels):
         """Mask of levels of any shape; `path` is for the error."""
         if levels.dtype == bool:
             levels = 255 * levels.astype(np.uint8)  # as one sees it
+        finite(path, levels)
         if self.cut is not None:
             if 0 < levels.max() < self.cut:
                 raise Refused(
@@ -75,7 +82,7 @@ class Binary:
                 return as_mask(levels > 0)
         raise Refused(
             f"{path} is no mask of 0/1 or 0/255, it holds {told(counts(levels))}: take "
-            f"{WAYS_OUT}"
+            f"{ways_out(levels)}"
         )
 
 

@@ -5,6 +5,7 @@ turned to nibabel's canonical axes (x to the right, y to the front, z up) and is
 (D, H, W) = (z, y, x). What is written is turned back and has the input's affine.
 """
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset
 
 from helpers.masks import IGNORE, Binary
 from helpers.pairs import left_out, match, tell_skipped
+from helpers.pictures import finite
 
 ENDINGS = (".nii.gz", ".nii")
 SAME = 1e-3  # mm: affines that differ by less are the same
@@ -68,18 +70,19 @@ class Volumes(Dataset):
 
 def read_volume(path):
     """float32 (1, D, H, W), less its mean and over its deviation (0 if it is flat)."""
-    values = canonical(load(path)).get_fdata(dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"{path} holds values that are no numbers (NaN): mend it first"
-        )
+    image = canonical(load(path))
+    with told(path):
+        values = image.get_fdata(dtype=np.float32)
+    finite(path, values)
     volume = torch.from_numpy(values.transpose(2, 1, 0).copy())[None]
     return (volume - volume.mean()) / volume.std().clamp(min=1e-6)
 
 
 def read_labels(path, reading):
     """What a reading makes of a label file: (1, D, H, W)."""
-    values = np.asanyarray(canonical(load(path)).dataobj)
+    image = canonical(load(path))
+    with told(path):
+        values = np.asanyarray(image.dataobj)
     whole = np.round(values)
     if not (np.abs(values - whole) < 0.01).all():  # NaN included
         raise ValueError(
@@ -121,18 +124,27 @@ def write_answer(found, like, path):
 
 def load(path):
     """The file as nibabel knows it, three axes; ValueError for what is none."""
-    try:
+    with told(path):
         image = nibabel.load(path)
-        axes = image.shape[3:]
-    except Exception as error:  # nibabel raises errors of many kinds
-        what = f"{path} cannot be read as NIfTI ({type(error).__name__}: {error})"
-        raise ValueError(f"{what}: replace it by a whole .nii or .nii.gz") from error
+        axes, kind = image.shape[3:], image.get_data_dtype()
+    if kind.kind not in "iuf":  # colours, complex numbers
+        raise ValueError(f"{path} holds {kind}: save one channel of plain numbers")
     if len(image.shape) < 3 or any(n != 1 for n in axes):
         raise ValueError(
             f"{path} is of shape {image.shape}: a volume has three axes; save one "
             "series or one slice stack alone"
         )
     return nibabel.funcs.squeeze_image(image) if axes else image
+
+
+@contextmanager
+def told(path):
+    """Whatever goes wrong inside becomes one ValueError that names the file."""
+    try:
+        yield
+    except Exception as error:  # nibabel raises errors of many kinds
+        what = f"{path} cannot be read as NIfTI ({type(error).__name__}: {error})"
+        raise ValueError(f"{what}: replace it by a whole .nii or .nii.gz") from error
 
 
 def canonical(image):

@@ -40,7 +40,10 @@ def same_header(image, mask, stacks):
     others = page_count(mask) if mask else count
     if count != others:
         what = f"{image} has {pages_of(count)}, its mask {mask} {pages_of(others)}"
-        raise ValueError(f"{what}: save one page of each, or a mask for each page.")
+        way_out = "save one page of each, or a mask for each page"
+        if others > 1 and count == 1:
+            way_out += "; pages that are classes become one page of class numbers"
+        raise ValueError(f"{what}: {way_out}.")
     if count > 1 and not stacks:
         raise ValueError(
             f"{image} has {count} pages: save one page of 8 or 16 bits (PNG), or take "
@@ -60,15 +63,8 @@ def match(images, masks, endings=ENDINGS):
     """
     if images.resolve() == masks.resolve():
         raise ValueError(f"{images} cannot hold images and masks: use a folder each.")
-    pictures, owned = files(images, endings), {}
-    marked = files(masks, endings)
-    shorter = [stem.removesuffix("_mask") for stem in marked]
-    all_end_so = sorted(shorter) == sorted(pictures)
-    for stem, path in marked.items():
-        # A photograph may itself be called gas_mask.jpg: its full name goes first.
-        alike = stem in pictures and not all_end_so
-        owner = stem if alike else stem.removesuffix("_mask")
-        owned.setdefault(owner, []).append(path)
+    pictures = files(images, endings)
+    owned = by_owner(pictures, files(masks, endings))
     alone, unknown, several, pairs = [], [], [], []
     for stem, path in pictures.items():
         if stem in owned:
@@ -89,13 +85,30 @@ def match(images, masks, endings=ENDINGS):
         if paths:
             found.append(f"{what}: {some(paths)}")
     if found:
-        rule = f"Each a.jpg in {images} has one a.png or a_mask.png in {masks}"
+        a, b = (".jpg", ".png") if endings == ENDINGS else endings[:1] * 2
+        rule = f"Each a{a} in {images} has one a{b} or a_mask{b} in {masks}"
         left = left_out(images, endings) + left_out(masks, endings)
         if left:
             found.append(f"not read: {some(left)} (read are {some(endings, n=99)})")
         odd = "; ".join(found)
         raise ValueError(f"{odd}. {rule}: add, rename or remove files.")
     return pairs
+
+
+def by_owner(pictures, masks):
+    """{stem of a picture: paths of its masks}, of two {stem: path}.
+
+    A mask without a picture stays under a stem that no picture has.
+    """
+    owned = {}
+    shorter = [stem.removesuffix("_mask") for stem in masks]
+    all_end_so = sorted(shorter) == sorted(pictures)
+    for stem, path in masks.items():
+        # A photograph may itself be called gas_mask.jpg: its full name goes first.
+        alike = stem in pictures and not all_end_so
+        owner = stem if alike else stem.removesuffix("_mask")
+        owned.setdefault(owner, []).append(path)
+    return owned
 
 
 def files(folder, endings=ENDINGS):

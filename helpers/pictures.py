@@ -70,8 +70,7 @@ def read_image(path, page=None, span=None):
 def scaled(path, values, span):
     """Values as floats in 0..1, by a stated span or over the top of their type."""
     kind = values.dtype.name
-    if kind.startswith("float") and not np.isfinite(values).all():
-        raise Refused(f"{path} holds values that are no numbers (NaN): mend them first")
+    finite(path, values)
     low, high = span or (0, TOPS.get(kind))
     if span and not low < high:
         raise ValueError(f"span {span}: the first value must be below the second")
@@ -84,6 +83,12 @@ def scaled(path, values, span):
         )
     exact = np.float32 if kind in ("bool", "uint8", "uint16") else np.float64
     return np.clip((values.astype(exact) - exact(low)) / exact(high - low), 0, 1)
+
+
+def finite(path, values):
+    """Refuse values that are no numbers: NaN, and what is infinite."""
+    if not np.isfinite(values).all():
+        raise Refused(f"{path} holds values that are no numbers (NaN): mend them first")
 
 
 def header_size(path):
@@ -131,8 +136,8 @@ def decode(path, page=None):
     pages = page_count(path)
     if pages > 1 and page is None:
         raise Refused(
-            f"{path} has {pages} pages: save the one that counts as a PNG, or take all "
-            "of them as samples with stacks=True"
+            f"{path} has {pages} pages: save the one that counts as a PNG, or train on "
+            "all of them as samples with stacks=True"
         )
     with told(path):
         if is_deep_tiff(path):
@@ -216,21 +221,26 @@ def deep_colour(path, image):
 
 
 def is_deep_tiff(path):
-    """Whether a file is a TIFF of signed, floating or more than 8-bit values."""
+    """Whether a file is a TIFF that Pillow does not read, or not all of it.
+
+    So are signed, floating and more than 8-bit values, and channels without a meaning.
+    """
     with open(path, "rb") as file:
         if file.read(4) not in TIFF_STARTS:
             return False
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
-        return page.bitspersample > 8 or page.sampleformat not in (1, None)
+        unnamed = 0 in page.extrasamples
+        if page.samplesperpixel == 2 and not page.extrasamples:
+            unnamed = True
+        deep = page.bitspersample > 8 or page.sampleformat not in (1, None)
+        return deep or unnamed
 
 
 def deep_tiff(path, page):
     """Values (H, W) or (H, W, C) of a page of such a TIFF."""
     with tifffile.TiffFile(path) as file:
         page = file.pages[page]
-        if "Orientation" in page.tags and page.tags["Orientation"].value != 1:
-            raise Refused(f"{path} has deep pixels and lies turned: save it upright")
         values = page.asarray()
     if page.planarconfig == 2 and values.ndim == 3:  # a plane for each channel
         values = np.moveaxis(values, 0, -1)
@@ -238,6 +248,8 @@ def deep_tiff(path, page):
     alpha = channels == 4 and tuple(page.extrasamples)[:1] in ((1,), (2,))
     if values.ndim > 3 or (channels not in (1, 3) and not alpha):
         raise Refused(f"{path} has {channels} channels: save the one or three to use")
+    if "Orientation" in page.tags and page.tags["Orientation"].value != 1:
+        raise Refused(f"{path} has deep pixels and lies turned: save it upright")
     if values.dtype.kind == "c":
         raise Refused(f"{path} holds complex numbers: save their size or phase alone")
     if page.photometric == 0:  # white is 0

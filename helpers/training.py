@@ -59,8 +59,8 @@ def train_step(net, images, masks, loss, optimizer):
 
 def fit(
     net, train, validation, *, steps=250, batch=8, lr=5e-3, seed=0, every=50,
-    loss=F.binary_cross_entropy_with_logits, score=metrics.iou_at_best, augment=None,
-    schedule=None, report=None, checkpoint=None, engine=None,
+    loss=None, score=metrics.iou_at_best, augment=None, schedule=None, report=None,
+    checkpoint=None, engine=None,
 ):  # fmt: skip
     """Train a network; return a Run that holds it with the best weights it had.
 
@@ -68,12 +68,12 @@ def fit(
     steps)` returns. Every `every` steps the network is validated, the weights are kept
     if their score is the best so far, and `report(history)` is called, if given.
 
-    `loss(logits, masks)` and `augment(images, masks)` see one batch. `score(logits,
-    masks)` sees the validation set and returns a float, larger is better: by default
-    the pooled IoU at the threshold that is best there, which the run keeps; for label
-    maps hand over `metrics.mean_iou`. Only the first channel of a mask is scored:
-    others, such as a weight map, are for the loss. `checkpoint` and `engine` bring in
-    a file to go on from, and a GPU or several processes: see helpers/app.
+    `loss(logits, masks)`, by default `bce`, and `augment(images, masks)` see one batch.
+    `score(logits, masks)` sees the validation set and returns a float, larger is
+    better: by default the pooled IoU at the threshold that is best there, which the run
+    keeps; for label maps hand over `metrics.mean_iou`. Only the first channel of a mask
+    is scored: others, such as a weight map, are for the loss. `checkpoint` and `engine`
+    bring in a file to go on from, and a GPU or several processes: see helpers/app.
 
     Raises FloatingPointError when the loss is not finite, ValueError when a setting
     makes no sense.
@@ -81,6 +81,7 @@ def fit(
     sizes = dict(training_images=len(train), validation_images=len(validation))
     settings = dict(steps=steps, batch=batch, lr=lr, seed=seed, every=every, **sizes)
     _check(settings)
+    loss = loss or bce
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr, fused=True)
     schedule = (schedule or one_cycle)(optimizer, lr, steps)
@@ -173,6 +174,18 @@ def predict(net, dataset):
 
 # --- losses and a start -----------------------------------------------------------
 
+HALF = (torch.float16, torch.bfloat16)  # sums over a picture exceed float16's 65504
+
+
+def bce(logits, masks):
+    """Binary cross-entropy, the mean over all pixels.
+
+    Logits and masks of equal shape, (N, 1, H, W) or (N, 1, D, H, W). Raises ValueError
+    for unequal shapes and for masks that are no floats.
+    """
+    of_one_object(logits, masks)
+    return F.binary_cross_entropy_with_logits(logits, masks)
+
 
 def bce_dice(logits, masks):
     """Binary cross-entropy plus 1 - soft Dice: the loss that later chapters train with.
@@ -180,19 +193,30 @@ def bce_dice(logits, masks):
     Logits and masks of equal shape, (N, 1, H, W) or (N, 1, D, H, W). Dice has squared
     denominators, as V-Net's (Milletari et al. 2016, section 3), and is pooled over the
     batch, so that an image without foreground does no harm; a batch without any counts
-    as Dice 1 when all probabilities are 0. Raises ValueError for unequal shapes.
+    as Dice 1 when all probabilities are 0. Raises ValueError as `bce` does.
     """
-    if logits.shape != masks.shape:
-        raise ValueError(
-            f"logits of shape {tuple(logits.shape)} and masks of {tuple(masks.shape)}; "
-            "bce_dice needs the same shape for both"
-        )
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits, masks = logits.float(), masks.float()  # sums exceed float16's 65504
+    of_one_object(logits, masks)
+    if logits.dtype in HALF:
+        logits, masks = logits.float(), masks.float()
     p, smooth = logits.sigmoid(), 1  # one pixel: it only matters where all is empty
     both, areas = (p * masks).sum(), (p**2).sum() + (masks**2).sum()
     soft_dice = (2 * both + smooth) / (areas + smooth)
     return F.binary_cross_entropy_with_logits(logits, masks) + 1 - soft_dice
+
+
+def of_one_object(logits, masks):
+    """ValueError unless masks are floats of the same shape as their logits."""
+    if logits.shape != masks.shape:
+        raise ValueError(
+            f"logits of shape {tuple(logits.shape)} and masks of {tuple(masks.shape)}; "
+            "a loss for one object needs the same shape for both, one for classes is "
+            "cross_entropy"
+        )
+    if not masks.is_floating_point():
+        raise ValueError(
+            f"masks are {masks.dtype}: a loss for one object takes floats, "
+            "masks.float(), one for class numbers is cross_entropy"
+        )
 
 
 def cross_entropy(logits, labels):
@@ -212,6 +236,8 @@ def cross_entropy(logits, labels):
             f"labels are {labels.dtype}: cross-entropy takes class numbers, int64; "
             "masks of 0 and 1 become classes by masks.long()"
         )
+    if logits.dtype in HALF:
+        logits = logits.float()
     counted = labels[labels != metrics.IGNORE]
     if not len(counted):
         return 0 * logits.sum()
@@ -233,8 +259,8 @@ def ce_dice(logits, labels):
     its probabilities are 0. It is 0 where all labels are IGNORE. Raises ValueError for
     what `cross_entropy` refuses.
     """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()  # sums exceed float16's 65504
+    if logits.dtype in HALF:
+        logits = logits.float()
     value = cross_entropy(logits, labels)
     counted = labels[:, 0] != metrics.IGNORE
     if not counted.any():

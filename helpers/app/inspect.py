@@ -15,13 +15,14 @@ from helpers import masks, nifti
 from helpers.app import sheet, sources
 from helpers.app.lines import many, one_line, say
 from helpers.metrics import IGNORE
-from helpers.pairs import files, left_out, same_header, some
+from helpers.pairs import by_owner, files, left_out, same_header, some
 from helpers.pictures import ENDINGS, decode, read_image
 
 THUMBNAIL, ALIKE = 24, 0.98  # px of a side; correlation of two thumbnails
 CARDS = 60  # on a contact sheet
 SHOWN = 5  # refusals in words
 MOSTLY, SELDOM = 0.5, 0.25  # share of the object: perhaps black and white are swapped
+LITTLE = 0.1  # share of the range of 16 bits
 
 
 def inspect(args):
@@ -53,7 +54,8 @@ def inspect(args):
         say(line)
     for line in odd:
         say(f"odd: {one_line(line)}")
-    if refused and not volumes:
+    misread = [mask for image, mask in pairs if image in refused]
+    if not volumes and any(is_misread(mask, how.how) for mask in misread):
         for line in proposed(pairs):
             say(line)
     if args.out is not None:
@@ -72,21 +74,20 @@ def new_page(out):
 
 def lenient(images, labels, endings):
     """[(image, mask)] that belong together by name, and what stands alone."""
-    pictures, marks = files(images, endings), files(labels, endings)
-    pairs, odd, used = [], [], set()
+    pictures = files(images, endings)
+    owned = by_owner(pictures, files(labels, endings))
+    pairs, odd = [], []
     for stem, path in pictures.items():
-        owned = []
-        for name in (stem, f"{stem}_mask"):
-            if name in marks:
-                owned.append(marks[name])
-        used.update(owned)
-        if owned:
-            pairs.append((path, owned[0]))
+        own = owned.pop(stem, [])
+        if own:
+            pairs.append((path, own[0]))
         else:
             odd.append(f"{path} has no mask")
-        if len(owned) > 1:
-            odd.append(f"{path} has two masks: {some(owned)}")
-    lost = sorted(set(marks.values()) - used)
+        if len(own) > 1:
+            odd.append(f"{path} has two masks: {some(own)}")
+    lost = []
+    for paths in owned.values():
+        lost += paths
     if lost:
         odd.append(f"{many(len(lost), 'mask')} without image: {some(lost)}")
     skipped = left_out(images, endings) + left_out(labels, endings)
@@ -126,6 +127,7 @@ def described(image, labels, kind):
     return dict(
         size=" x ".join(map(str, image.shape[1:])), kind=kind,
         flat=bool(image.min() == image.max()), thumbnail=vector(image),
+        top=image.max().item(),
         counts=torch.bincount(counted, minlength=2).tolist(),
     )  # fmt: skip
 
@@ -145,11 +147,18 @@ def said(good, counts, how):
     """Sizes, kinds of values, and classes with their shares: lines."""
     lines = [f"sizes, height first: {tally(good, 'size')}"]
     lines.append(f"values: {tally(good, 'kind')}")
+    top = max(look["top"] for look in good)
+    if {look["kind"] for look in good} == {"uint16"} and top < LITTLE:
+        lines.append(
+            f"16 bits, of whose range {top:.1%} is used: --span states another"
+        )
     shares = counts.sum(0) / max(1, counts.sum())
     for number, name in enumerate(how.names):
         inside = int((counts[:, number] > 0).sum())
         share = f"{shares[number]:.2%} of the pixels"
         lines.append(f"{name}: {share}, in {inside} of {len(good)}")
+    if how.count == 1 and shares[1] > MOSTLY:
+        lines.append("most is object: if it is background, black and white are swapped")
     return lines
 
 
@@ -231,10 +240,24 @@ def alike(looks, train, validation):
 # --- what the masks hold ----------------------------------------------------------
 
 
+def is_misread(mask, reading):
+    """Whether a mask that is whole holds what its reading refuses."""
+    try:
+        masks.counted(mask)
+    except ValueError:
+        return False
+    try:
+        reading.read(mask)
+    except ValueError:
+        return True
+    return False
+
+
 def proposed(pairs, most=30):
     """A settings file for --colours, from the values in all masks, to be confirmed.
 
-    Nothing is proposed for more than `most` values: such masks are no classes.
+    Nothing is proposed for more than `most` values or for fractions: such masks are no
+    classes. Beside class numbers, 255 and -1 usually mean: ignore.
     """
     total = Counter()
     for _, mask in pairs:
@@ -245,10 +268,16 @@ def proposed(pairs, most=30):
     kinds = set(map(type, total))
     if not total or len(kinds) > 1 or len(total) > most:
         return []
+    if kinds == {float} and not all(map(float.is_integer, total)):
+        return []
+    void = IGNORE if {1, IGNORE} <= total.keys() else -1
     lines = ["the masks hold these values; name and check them, then use --colours:"]
-    for number, value in enumerate(sorted(total)):
-        shown = list(value) if isinstance(value, tuple) else value
-        lines.append(f"  class{number} = {shown}  # {total[value]:,} px")
+    number = 0
+    for value in sorted(total):
+        shown = list(value) if isinstance(value, tuple) else int(value)
+        name = "ignore" if value == void else f"class{number}"
+        number += value != void
+        lines.append(f"  {name} = {shown}  # {total[value]:,} px")
     return lines
 
 

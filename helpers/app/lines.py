@@ -1,6 +1,7 @@
 """How a command line speaks: a line for each thing, a line for each refusal."""
 
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -9,8 +10,6 @@ import typer
 
 # What the readers of pictures call a setting, and what the command line calls it.
 OPTIONS = {
-    "Binary(cut=128)": "--cut 128",
-    "Binary(cut=...)": "--cut",
     "Binary()": "no option",
     "Classes(K)": "--classes K",
     "Mapping({value or colour: class})": "--colours FILE",
@@ -19,6 +18,7 @@ OPTIONS = {
     "Mapping({(r, g, b): class})": "--colours FILE",
     "Mapping({0: 0, 1: 1, 255: 255})": "--colours FILE",
     "Instances()": "--instances",
+    "as class 255 if it is to be ignored": "as ignore if it is not to count",
     "as in span=(0, 4095)": "as in --span 0 4095",
     "stacks=True": "--stacks",
     "set PIL.Image.MAX_IMAGE_PIXELS = None": "set PIL.Image.MAX_IMAGE_PIXELS = None in "
@@ -64,6 +64,7 @@ def one_line(message):
     """A message in one line, with the words of the command line."""
     text = "; ".join(str(message).strip().splitlines())
     text = " ".join(text.split())
+    text = re.sub(r"Binary\(cut=(.*?)\)", r"--cut \1", text)
     for name, option in OPTIONS.items():
         text = text.replace(name, option)
     return text

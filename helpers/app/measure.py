@@ -44,7 +44,8 @@ def measure(net, configuration, samples, names, objects):
             counts.append(mask_counts(found, mask))
             row = {}
             if mask.ndim == 3:
-                row["boundary_f1"] = metrics.boundary_f1(found, mask[None])
+                edge = metrics.boundary_f1(found, mask[None])
+                row["boundary_f1"] = None if np.isnan(edge) else edge  # JSON has no NaN
             rows.append(row)
     counts = np.array(counts, float)
     pictures = []

@@ -14,6 +14,11 @@ from helpers.app.files import whole
 
 SHARE = 0.04  # first answer of a small network, where none is stated
 
+
+class NoModel(ValueError):
+    """A file that is no model.pt, whatever else it may be."""
+
+
 # --- by name ----------------------------------------------------------------------
 
 
@@ -101,13 +106,21 @@ def check(network, net, batch, size, channels, classes):
             answer = training.main_map(twin.train()(pictures))
     except Exception as error:
         way_out = f"change --crop (or --size), --batch or --set in_channels={channels}"
+        other = nn.Conv2d if len(size) == 3 else nn.Conv3d
+        if any(isinstance(layer, other) for layer in net.modules()):
+            way_out = "volumes need a network of volumes, such as 03_vnet.VNet, and "
+            way_out += "pictures one of pictures, such as 02_unet.UNet"
         raise ValueError(f"{network} refuses {what} ({error}): {way_out}") from error
     if answer.ndim != len(shape) or answer.shape[1] != classes:
         maps = "one map" if classes == 1 else f"{classes} maps"
+        way_out = f"--set classes={classes} says how many maps a network has"
+        if not fitted(network, {}, classes, channels).get("classes"):
+            way_out = (
+                "it cannot be told another number, as 02_unet.UNet and 03_vnet.VNet can"
+            )
         raise ValueError(
             f"{network} answers {tuple(answer.shape)} to {what}, and these masks need "
-            f"{maps}: --classes says how many classes masks have, --set classes="
-            f"{classes} how many maps a network has, where it can be told"
+            f"{maps}: --classes says how many classes masks have, and {way_out}"
         )
     training.crop_to(pictures, answer)  # or refuse
 
@@ -140,8 +153,8 @@ def save_model(path, net, network, arguments, *, threshold, size, resized, tilin
 def load_model(path):
     """Return the network of `save_model`, ready for use, and its configuration.
 
-    Nothing but weights and plain values is read. Raises FileNotFoundError, or
-    ValueError for a file that is no model or does not fit the chapter's network.
+    Nothing but weights and plain values is read. Raises FileNotFoundError, NoModel, or
+    ValueError for a model that does not fit the chapter's network.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is no file: name a model.pt of a training")
@@ -150,7 +163,7 @@ def load_model(path):
         weights, configuration = content["weights"], content["configuration"]
         network, arguments = configuration["network"], configuration["arguments"]
     except Exception as error:
-        raise ValueError(
+        raise NoModel(
             f"{path} is damaged or is no model of this book: name another, or train "
             "it again"
         ) from error

@@ -16,12 +16,12 @@ from helpers.app.files import whole
 from helpers.app.lines import many, say
 from helpers.app.segment import segment
 from helpers.app.sources import name_of
-from helpers.pairs import files, left_out, tell_skipped
+from helpers.pairs import files, left_out, listing, tell_skipped
 from helpers.pictures import ENDINGS, page_count, read_image
 
 
 def predict(model, image, out):
-    """Segment a file, or all files of a folder into a new folder."""
+    """Segment a file, or the files of a folder (pages of a stack) into a new folder."""
     net, about = opened(model)
     if not about.get("exact", True):
         tile, margin = about["tiling"]
@@ -30,18 +30,14 @@ def predict(model, image, out):
             f"of {tile}: where an answer is put together, seams are possible",
             sys.stderr,
         )
-    endings = nifti.ENDINGS if about.get("volumes") else ENDINGS
-    if not image.is_dir():
+    jobs = jobs_of(image, about)
+    if jobs == [(image, None)]:
         new_file(out, about)
         say(f"{out}: {one(net, about, image, out)}")
         return
-    if out.exists():
-        raise ValueError(f"{out} is there already: name a new folder, or delete it")
-    found = files(image, endings)
-    tell_skipped(left_out(image, endings))
-    jobs = []
-    for path in found.values():
-        jobs += pages_of(path, about)
+    if out.exists() or out.name.lower().endswith(ending(about)):
+        what = "is there already" if out.exists() else "is one file"
+        raise ValueError(f"{out} {what}: name a new folder for {image}")
     out.mkdir(parents=True)
     refused = []
     for number, (path, page) in enumerate(jobs, 1):
@@ -64,10 +60,8 @@ def opened(path):
     """
     try:
         return models.load_model(path)
-    except ValueError as problem:
-        net = weights.official(path)
-        if net is None:
-            raise problem
+    except models.NoModel:
+        net = weights.official(path)  # or the reason why it is none
         return net, dict(classes=1, threshold=0.5, saliency=True)
 
 
@@ -146,11 +140,38 @@ def new_file(out, about):
         raise ValueError(f"{out.parent} is not a folder: make it first")
 
 
+def jobs_of(image, about):
+    """[(path, page)] of a file or a folder; ValueError for another kind of data."""
+    kinds = [("pictures", ENDINGS), ("volumes", nifti.ENDINGS)]
+    if about.get("volumes"):
+        kinds.reverse()
+    (own, endings), (other, others) = kinds
+    paths = listing(image) if image.is_dir() else [image]
+    names = [path.name.lower() for path in paths]
+    if not any(name.endswith(endings) for name in names):
+        if any(name.endswith(others) for name in names):
+            raise ValueError(
+                f"{image}: the model was trained on {own}, these are {other}; name one "
+                f"that was trained on {other}"
+            )
+    if not image.is_dir():
+        return pages_of(image, about)
+    jobs = []
+    for path in files(image, endings).values():
+        jobs += pages_of(path, about)
+    tell_skipped(left_out(image, endings))
+    return jobs
+
+
 def pages_of(path, about):
     """[(path, page)]: the file, or each page of a stack if the training took them."""
-    if about.get("stacks") and page_count(path) > 1:
-        return [(path, page) for page in range(page_count(path))]
-    return [(path, None)]
+    try:
+        pages = page_count(path) if about.get("stacks") else 1
+    except ValueError:
+        pages = 1  # who reads it says what is wrong
+    if pages == 1:
+        return [(path, None)]
+    return [(path, page) for page in range(pages)]
 
 
 def target_name(path, page):

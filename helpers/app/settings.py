@@ -10,7 +10,7 @@ from helpers.app.files import differences, read_json
 
 CROP, CROP_3D, DRAWN_SIDE = "128", "32", "64"
 LEAST = dict(pictures=1, split_seed=0, steps=5, batch=1, seed=0, every=1)
-LEAST |= dict(classes=1, folds=2, patience=1, cut=1)
+LEAST |= dict(classes=1, folds=2, patience=1)
 NOT_KEPT = ("out", "recipe", "resume")  # they do not change what is trained
 WORDS = dict(true=True, false=False, none=None)
 

@@ -56,7 +56,7 @@ class Source:
 
 def reading(args):
     """The Reading that --classes, --colours, --instances and --cut state."""
-    stated = []
+    how, stated = masks.Binary(args.cut), []  # or refuse the cut
     for name in ("colours", "instances", "cut"):
         if getattr(args, name):
             stated.append(f"--{name}")
@@ -68,7 +68,6 @@ def reading(args):
     if (args.classes or 1) > 1:
         names = [f"class {k}" for k in range(args.classes)]
         return Reading(masks.Classes(args.classes), args.classes, names, shades(names))
-    how = masks.Binary(args.cut)
     if args.instances:
         how = masks.Instances()
     return Reading(how, 1, ["background", "object"], [(0, 0, 0), (255, 255, 255)])
@@ -107,9 +106,12 @@ def keys_of(path, name, value):
     for each in several:
         if isinstance(each, list):
             each = tuple(each)
-        numbers = each if isinstance(each, tuple) else (each,)
-        right = len(numbers) == 3 if isinstance(each, tuple) else True
-        if not right or any(type(n) is not int or n < 0 for n in numbers):
+        is_colour = isinstance(each, tuple)
+        numbers = each if is_colour else (each,)
+        right = all(type(n) is int for n in numbers)
+        if is_colour and right:
+            right = len(numbers) == 3 and min(numbers) >= 0
+        if not right:
             raise ValueError(
                 f"{path}: {name} is {value}; give a colour as in {name} = [255, 0, 0], "
                 f"a value as in {name} = 100, or a list of colours"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from torch.utils.data import Subset
 
 from helpers import metrics, training
@@ -25,7 +24,7 @@ from helpers.app.windows import Crops, Kept, Windows, survey
 from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
-LOSSES = dict(bce=F.binary_cross_entropy_with_logits, bce_dice=training.bce_dice)
+LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
 OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
 LOSSES |= OF_CLASSES
 MANY = 100  # files whose reading takes a while
@@ -54,7 +53,7 @@ def train(args):
     for fold in range(args.folds):
         say(f"fold {fold + 1} of {args.folds}")
         one(args, how, args.out / f"fold{fold + 1}", fold)
-    together(args)
+    together(args, how.count)
 
 
 def one(args, how, out, fold=None):
@@ -188,7 +187,7 @@ def fit(args, net, samples, source, how, engine, out, total):
             net, pictures, validation, steps=args.steps, batch=args.batch, lr=args.lr,
             seed=args.seed, every=args.every, loss=partial(of_all_maps, args.loss),
             score=score, augment=FLIPS[args.flips],
-            report=partial(progress, args.steps),
+            report=partial(progress, args.steps, kind(how.count)),
             checkpoint=Checkpoint(file, same, args.resume), engine=engine,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -237,12 +236,17 @@ def enough(patience, history, best):
         raise Enough(history, best)
 
 
-def progress(steps, history):
+def kind(count):
+    """What the score of masks with so many classes is called."""
+    return "IoU" if count == 1 else "mean IoU"
+
+
+def progress(steps, score, history):
     """One line for each validation, with the time that remains."""
     row = history[-1]
     left = row["seconds"] / row["step"] * (steps - row["step"])
     say(
-        f"step {row['step']} of {steps}: loss {row['loss']:.4f}, validation IoU "
+        f"step {row['step']} of {steps}: loss {row['loss']:.4f}, validation {score} "
         f"{row['score']:.3f}, {row['seconds']:.0f} s, {clock(left)} left"
     )
 
@@ -277,8 +281,7 @@ def about(args, net, source, facts, engine):
 
 def told(scores, count, group):
     """The score of a model in words, with its interval."""
-    name = "IoU" if count == 1 else "mean IoU"
-    text = f"{name} {scores['iou']:.3f}"
+    text = f"{kind(count)} {scores['iou']:.3f}"
     if scores["interval"]:
         low, high = scores["interval"]
         over = "objects" if group else "pictures"
@@ -288,7 +291,7 @@ def told(scores, count, group):
     return text
 
 
-def together(args):
+def together(args, count):
     """What all folds say together: each picture was held out once."""
     folds = []
     for fold in range(args.folds):
@@ -297,4 +300,4 @@ def together(args):
     mean = sum(folds) / len(folds)
     write_json(Path(args.out) / "folds.json", dict(iou=folds, mean=mean))
     each = ", ".join(map("{:.3f}".format, folds))
-    say(f"{args.out}: IoU of the folds {each}; mean {mean:.3f}")
+    say(f"{args.out}: {kind(count)} of the folds {each}; mean {mean:.3f}")

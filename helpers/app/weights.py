@@ -1,7 +1,8 @@
 """Weights to begin with: a model.pt of this book, or a table of tensors as users hold.
 
-The authors' U2-Net files and their like may be wrapped in a dict, saved under
-DataParallel (`module.` before each name), or lack the counters of batch norm.
+The authors' U2-Net files and their like may be wrapped in dicts, have names with
+something before each (`module.` of DataParallel, Lightning's `model.`), or lack the
+counters of batch norm.
 """
 
 import pickle
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 
 from helpers import chapters
+from helpers.pairs import some
 
 WRAPPED = ("weights", "state_dict", "model_state_dict", "model", "net")
 COUNTER = "num_batches_tracked"
@@ -20,7 +22,8 @@ def begin_with(net, path):
 
     Raises FileNotFoundError, or ValueError that says what does not fit.
     """
-    own, state = net.state_dict(), read(path)
+    own = net.state_dict()
+    state = read(path, own)
     problem = misfit(own, state)
     if problem:
         raise ValueError(
@@ -28,55 +31,108 @@ def begin_with(net, path):
             "belongs to (the authors' u2net.pth: 06_u2net.U2Net, u2netp.pth: "
             "06_u2net.U2NetSmall)"
         )
-    for key, value in own.items():
-        if key not in state:  # a counter, which PyTorch before 0.4.1 had not
-            state[key] = torch.zeros_like(value)
-    net.load_state_dict(state)
+    fill(net, state)
 
 
 def official(path):
-    """The authors' U2-Net, small or full, with the weights in a file; or None."""
-    try:
-        state = read(path)
-    except ValueError:
-        return None
-    for name in ("U2NetSmall", "U2Net"):
-        net = getattr(chapters.load("06_u2net"), name)()
-        if misfit(net.state_dict(), state) is None:
-            begin_with(net, path)
+    """The authors' U2-Net, small or full, with the weights in a file.
+
+    Raises ValueError that says why the file is neither.
+    """
+    chapter, problems = chapters.load("06_u2net"), []
+    nets = chapter.U2NetSmall(), chapter.U2Net()
+    state = read(path, nets[0].state_dict())  # both have the same names
+    for net in nets:
+        problem = misfit(net.state_dict(), state)
+        if problem is None:
+            fill(net, state)
             return net.eval()
-    return None
+        problems.append(problem)
+    why = "; ".join(dict.fromkeys(problems))
+    raise ValueError(
+        f"{path} is no model.pt of a training, and does not fit as the authors' "
+        f"u2netp.pth or u2net.pth: {why}"
+    )
 
 
-def read(path):
-    """The table of tensors in a file, without wrapping and prefixes: a dict."""
+def fill(net, state):
+    """Load weights that fit; what they lack are counters, which begin at 0.
+
+    PyTorch before 0.4.1 had none.
+    """
+    lacking = {}
+    for key, value in net.state_dict().items():
+        if key not in state:
+            lacking[key] = torch.zeros_like(value)
+    net.load_state_dict(state | lacking)
+
+
+# --- in a file --------------------------------------------------------------------
+
+
+def read(path, own):
+    """The table of tensors in a file: a dict, as a network with the names `own` has it.
+
+    What is wrapped around the table is left out, and so is what stands before all
+    names. Raises FileNotFoundError, or ValueError that says what the file is instead.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file: name a model.pt, or weights")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if path.read_bytes()[:1] == b"<":
-            what = "is a web page, a failed download"
-        else:
-            what = "is damaged or holds more than weights, which is never run"
-        raise ValueError(f"{path} {what}: take weights alone (a state_dict)") from error
     except Exception as error:
-        raise ValueError(f"{path} is damaged: take the file again") from error
+        raise ValueError(f"{path} {unreadable(path, error)}") from error
+    content = unwrapped(content)
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds no table of tensors: save a state_dict")
+    odd = []
+    for key, value in content.items():
+        if not isinstance(key, str) or not torch.is_tensor(value):
+            odd.append(key)
+    if odd:
+        raise ValueError(
+            f"{path} holds what is no tensor with a name: {some(odd)}. Save a "
+            "state_dict alone"
+        )
+    return without_prefix(dict(content), own)
+
+
+def unreadable(path, error):
+    """What a file is that torch does not open as weights, and the way out."""
+    with open(path, "rb") as file:
+        start = file.read(80).removeprefix(b"\xef\xbb\xbf").strip()
+    if start.startswith(b"<"):
+        return "is a web page, a failed download: take the file itself"
+    text = start.decode("latin-1")
+    known = text.startswith(("version https://git-lfs", "{"))
+    if known or (text and text.isprintable()):
+        return f"is a text ({text[:30]} ...), a failed download: take the file itself"
+    if "TorchScript" in str(error):
+        return "is a TorchScript program, which is never run: save its state_dict"
+    if isinstance(error, pickle.UnpicklingError):
+        what = "is damaged or holds more than weights, which is never run"
+        return f"{what}: take weights alone (a state_dict)"
+    return "is damaged: take the file again"
+
+
+def unwrapped(content):
+    """The innermost table of a checkpoint."""
     for key in WRAPPED:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    table = isinstance(content, dict) and content
-    if not table or not all(map(torch.is_tensor, content.values())):
-        names = ", ".join(map(str, list(content)[:5])) if table else "no table"
-        raise ValueError(f"{path} holds no table of tensors, but {names}")
-    while all(key.startswith("module.") for key in content):
-        shorter = {}
-        for key, value in content.items():
-            shorter[key.removeprefix("module.")] = value
-        content = shorter
-    return dict(content)
+            return unwrapped(content[key])
+    return content
+
+
+def without_prefix(state, own):
+    """The table without what stands before all its names and not before `own`."""
+    shorter = state
+    while not own.keys() & shorter.keys():
+        head = next(iter(shorter)).partition(".")[0] + "."
+        if not all(key.startswith(head) for key in shorter):
+            return state
+        shorter = {key.removeprefix(head): shorter[key] for key in shorter}
+    return shorter
 
 
 def misfit(own, state):
@@ -87,7 +143,8 @@ def misfit(own, state):
             missing.append(key)
     extra = [key for key in state if key not in own]
     if not own.keys() & state.keys():
-        return "these are not weights of this network, no name is the same"
+        names = f"{next(iter(state))} there, {next(iter(own))} here"
+        return f"these are not weights of this network, no name is the same ({names})"
     if missing:
         return f"{len(missing)} of {len(own)} names are missing, first {missing[0]}"
     if extra:

@@ -223,14 +223,18 @@ def test_overlap_tile_refuses_an_image_too_small_to_mirror(shape):
 
 
 def test_elastic_moves_image_and_mask_together():
-    torch.manual_seed(0)
     image = torch.rand(4, 1, 32, 32).round()
+    torch.manual_seed(0)
     bent, mask = chapter.elastic(image, image)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert not mask.equal(image)
     assert ((bent > 0.5) == (mask > 0.5)).float().mean() > 0.8
     still, _ = chapter.elastic(image, image, spread=0)
     assert torch.allclose(still, image, atol=1e-4)
+    torch.manual_seed(0)  # class numbers and what is ignored go the same way
+    labels = torch.where(image > 0, 255, 3)
+    _, found = chapter.elastic(image, labels)
+    assert found.dtype == torch.int64 and found.equal(torch.where(mask > 0, 255, 3))
 
 
 def test_separate_draws_a_seam_between_touching_objects_only():

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from helpers import nifti
 from helpers.folders import SPLITS, ImageMaskFolder, MVTecAD, in_memory
 from helpers.masks import Binary, Classes, Mapping
+from helpers.pairs import match
 from tests.helpers.files import MASK, PHOTO, exif, must_say, palette, refusal, save
 
 
@@ -213,6 +215,14 @@ def test_a_photograph_may_be_called_mask(own):
     assert [mask.name for _, mask in folder(own).pairs][-1] == "gas_mask.png"
 
 
+def test_the_rule_is_told_in_the_endings_of_the_data(own):
+    for name in ("images/case_0000.nii.gz", "masks/case.nii.gz"):
+        (own / name).parent.mkdir(exist_ok=True)
+        (own / name).write_bytes(b"")
+    message = refusal(match, ValueError, own / "images", own / "masks", nifti.ENDINGS)
+    must_say(message, "Each a.nii.gz in", "has one a.nii.gz or a_mask.nii.gz in")
+
+
 def test_pictures_keep_their_sizes_unless_resized(own):
     save(own / "images" / "c.png", PHOTO[:8, :10])
     save(own / "masks" / "c.png", MASK[:8, :10])
@@ -385,6 +395,10 @@ def test_refuses_an_image_and_a_mask_of_other_numbers_of_pages(own):
     for stacks in (False, True):
         message = refusal(folder, ValueError, own, stacks=stacks)
         must_say(message, "b.tif has 3 pages, its mask", "b.png 1 page:")
+    (own / "images" / "b.tif").rename(own / "masks" / "b.tif")
+    (own / "masks" / "b.png").rename(own / "images" / "b.png")
+    message = refusal(folder, ValueError, own)
+    must_say(message, "its mask", "3 pages: ", "pages that are classes become one page")
 
 
 def stack(own, count):

@@ -129,6 +129,35 @@ def test_a_cut_that_nothing_reaches_is_refused(tmp_path):
     must_say(refusal(Binary, cut=0), "a cut at 0 makes all object")
 
 
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
+def test_one_step_is_lost_in_what_changes_values(tmp_path, ending):
+    """Of 200 pixels of 1, a JPEG keeps 176."""
+    big = np.zeros((40, 60), np.uint8)
+    big[5:15, 7:27] = 1
+    path = save(tmp_path / f"m.{ending}", big, quality=75)
+    assert np.asarray(Image.open(path).convert("L")).max() == 1
+    for reading in (Binary(), Binary(cut=1)):
+        message = refusal(reading.read, ValueError, path)
+        must_say(message, path, "may change values a little", "8-bit PNG")
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_refused(tmp_path, odd):
+    values = coded(0, 1, np.float32)
+    values[0, 0] = odd
+    path = save(tmp_path / "m.tif", Image.fromarray(values))
+    for reading in (Binary(), Binary(cut=0.5), Binary(cut=128), Classes(2)):
+        must_say(refusal(reading.read, ValueError, path), path, "no numbers (NaN)")
+
+
+def test_the_way_out_for_probabilities_is_a_cut_that_they_reach(tmp_path):
+    values = np.where(MASK > 0, 0.93, 0.04).astype(np.float32)
+    path = save(tmp_path / "m.tif", Image.fromarray(values))
+    for reading in (Binary(), Classes(2)):
+        must_say(refusal(reading.read, ValueError, path), path, "Binary(cut=0.465)")
+    assert np.array_equal(Binary(cut=0.465).read(path)[0], MASK > 0)
+
+
 @pytest.mark.parametrize(
     ("ending", "mode"), [("jpg", "L"), ("jpg", "RGB"), ("webp", "L")]
 )

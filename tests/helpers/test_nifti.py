@@ -152,6 +152,27 @@ def test_what_is_no_volume_is_named(tree):
     must_say(refusal(volumes, ValueError, tree), "image without mask", "other.nii")
 
 
+@pytest.mark.parametrize("which", ["images", "masks"])
+def test_a_download_that_stopped_is_named(tree, which):
+    path = tree / which / "case.1.nii.gz"
+    noise = np.random.default_rng(0).integers(0, 255, (20, 18, 7)).astype(np.uint8)
+    save(path, noise)  # not compressible: the header alone is left
+    path.write_bytes(path.read_bytes()[:1500])
+    data = volumes(tree)
+    must_say(refusal(lambda: data[0]), path, "cannot be read as NIfTI (EOFError")
+
+
+def test_colours_and_complex_numbers_are_refused(tree):
+    colours = np.zeros((20, 18, 7), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for values in (colours, IMAGE.astype(np.complex64)):
+        for which in ("images", "masks"):
+            path = tree / which / "case.1.nii.gz"
+            good = path.read_bytes()
+            save(path, values)
+            must_say(refusal(volumes, ValueError, tree), path, "one channel of plain")
+            path.write_bytes(good)
+
+
 def test_a_flat_volume_is_zero_and_one_with_nan_is_refused(tree):
     path = save(tree / "flat.nii.gz", np.full((4, 3, 2), 7, np.int16))
     assert not read_volume(path).any()

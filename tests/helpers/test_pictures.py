@@ -181,6 +181,28 @@ def test_the_extra_pictures_of_a_phone_do_not_count(tmp_path):
     assert page_count(path) == 1 and read_image(path).shape == (3, 12, 20)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("channels", "photometric"),
+    [(2, "minisblack"), (4, "rgb"), (4, "minisblack"), (5, "minisblack"), (5, "rgb")],
+)
+def test_channels_without_a_meaning_are_refused(tmp_path, channels, photometric, dtype):
+    path = tmp_path / "a.tif"
+    values = np.zeros((12, 20, channels), dtype)
+    spare = ["unspecified"] * (channels - (3 if photometric == "rgb" else 1))
+    options = dict(photometric=photometric, planarconfig="contig", extrasamples=spare)
+    tifffile.imwrite(path, values, **options)
+    must_say(refusal(read_image, ValueError, path), path, f"has {channels} channels")
+    assert header_size(path) == (12, 20) and page_count(path) == 1
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "CMYK", "PA", "LAB", "YCbCr"])
+def test_channels_of_a_tiff_that_have_one_are_read(tmp_path, mode):
+    path = tmp_path / "a.tif"
+    Image.new(mode, (20, 12)).save(path)
+    assert read_image(path).shape == (3, 12, 20)
+
+
 def test_what_cannot_be_read_is_refused_in_one_sentence(tmp_path, monkeypatch):
     gone = tmp_path / "gone.png"
     must_say(refusal(read_image, ValueError, gone), gone, "there is no such file")

@@ -421,10 +421,29 @@ def test_bce_dice_in_half_precision_keeps_dice(dtype):
         assert wrong == pytest.approx(bce_dice(-right, masks).item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("loss", [training.bce, bce_dice])
 @pytest.mark.parametrize("shape", [(2, 1, 8, 7), (2, 8, 8), (1, 1, 8, 8)])
-def test_bce_dice_does_not_broadcast(shape):
+def test_losses_of_one_object_do_not_broadcast(loss, shape):
     with pytest.raises(ValueError, match=r"\(2, 1, 8, 8\).*the same shape"):
-        bce_dice(torch.zeros(2, 1, 8, 8), torch.zeros(shape))
+        loss(torch.zeros(2, 1, 8, 8), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("loss", [training.bce, bce_dice])
+def test_losses_of_one_object_take_floats(loss, dtype):
+    masks = torch.zeros(2, 1, 8, 8, dtype=dtype)
+    with pytest.raises(ValueError, match=f"{dtype}.*masks.float().*cross_entropy"):
+        loss(torch.zeros(2, 1, 8, 8), masks)
+
+
+def test_the_loss_that_is_the_default_refuses_classes():
+    images, masks = squares().tensors
+    labels = TensorDataset(images, masks.long())
+    with pytest.raises(ValueError, match=r"int64.*takes floats"):
+        fit(small(), labels, labels, steps=5)
+    two = nn.Conv2d(1, 2, 1)
+    with pytest.raises(ValueError, match=r"\(8, 2, \d+, \d+\) and masks of \(8, 1,"):
+        fit(two, squares(), squares(), steps=5)
 
 
 def test_bce_dice_trains():
@@ -446,6 +465,18 @@ def test_cross_entropy_leaves_out_the_ignored_and_is_0_where_all_is():
     loss = training.cross_entropy(logits, labels)
     loss.backward()
     assert loss == 0 and not logits.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cross_entropy_in_half_precision(dtype):
+    """512 x 512 pixels are more than float16 can add up: 65504."""
+    labels = torch.randint(0, 3, (1, 1, 512, 512))
+    logits = torch.ones(1, 3, 512, 512, dtype=dtype, requires_grad=True)
+    loss = training.cross_entropy(logits, labels)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(3)) and logits.grad.isfinite().all()
+    labels[:] = metrics.IGNORE
+    assert training.cross_entropy(logits, labels) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from helpers.app import settings
@@ -102,6 +103,60 @@ def test_classes_and_what_the_masks_hold_for_a_file_of_colours(capsys):
     assert run(with_(FILES, colours="found.toml")) == 0
 
 
+@pytest.mark.parametrize("suffix", ["", "_mask"])
+def test_a_picture_may_be_called_mask_and_its_mask_is_its_own(capsys, suffix):
+    write_photos(4)
+    for k, name in enumerate(("a", "a_mask", "b", "c")):
+        Path(f"photos/{k}.png").rename(f"photos/{name}.png")
+        Path(f"masks/{k}_mask.png").rename(f"masks/{name}{suffix}.png")
+    assert run(LINE) == 0
+    assert "odd" not in capsys.readouterr().out
+
+
+def test_no_values_are_proposed_where_none_was_refused(capsys):
+    write_photos(6, 40, 48)
+    Image.new("L", (48, 30)).save("masks/2_mask.png")
+    Path("masks/3_mask.png").write_text("<html>")
+    Path("photos/4.png").write_text("<html>")
+    assert run(LINE) == 1
+    said = capsys.readouterr().out
+    assert said.count("odd: ") >= 3 and "--colours" not in said
+
+
+@pytest.mark.parametrize("void", [255, -1])
+def test_what_is_to_be_ignored_is_proposed_so_and_can_be_read(capsys, void):
+    write_photos(6, classes=3)
+    for path in Path("masks").iterdir():
+        mask = np.asarray(Image.open(path)).astype(np.int16)
+        mask[0] = void
+        path.unlink()
+        tifffile.imwrite(path.with_suffix(".tif"), mask)
+    assert run(LINE) == 1
+    said = capsys.readouterr().out
+    lines = [line.strip() for line in said.splitlines() if line.startswith("  ")]
+    Path("found.toml").write_text("\n".join(lines))
+    found = settings.table("found.toml")
+    assert found == dict(class0=0, class1=1, class2=2, ignore=void)
+    Path("less.toml").write_text("a = 0\nb = 1\nc = 2")
+    assert run(f"{LINE} --colours less.toml") == 1
+    assert "Add it, as ignore if it is not to count" in capsys.readouterr().out
+    assert run(f"{LINE} --colours found.toml") == 0
+    assert run(with_(FILES, colours="found.toml")) == 0
+
+
+def test_probabilities_have_a_cut_and_no_classes(capsys):
+    write_photos(6)
+    for path in Path("masks").iterdir():
+        mask = np.where(np.asarray(Image.open(path)) > 0, 0.93, 0.04)
+        path.unlink()
+        tifffile.imwrite(path.with_suffix(".tif"), mask.astype(np.float32))
+    assert run(LINE) == 1
+    said = capsys.readouterr().out
+    assert "take --cut 0.465 (object" in said and "class0" not in said
+    assert run(f"{LINE} --cut 0.465") == 0
+    assert run(with_(FILES, cut="0.465")) == 0
+
+
 def test_a_value_that_only_the_last_masks_have_is_proposed(capsys):
     write_photos(40, 16, 40)
     Image.new("L", (40, 16), 3).save("masks/9_mask.png")  # the last by name
@@ -116,6 +171,22 @@ def test_colours_are_proposed_too(capsys):
         Image.fromarray(np.stack([mask, 0 * mask, mask], 2)).save(f"masks/{k}_mask.png")
     assert run(LINE) == 1
     assert "  class1 = [255, 0, 255]  # 512 px" in capsys.readouterr().out
+
+
+def test_what_is_unusual_in_all_files_is_told_and_not_odd(capsys):
+    write_photos(4)
+    for k in range(4):
+        photo = np.asarray(Image.open(f"photos/{k}.png").convert("L"))
+        Path(f"photos/{k}.png").unlink()
+        tifffile.imwrite(f"photos/{k}.tif", 16 * photo.astype(np.uint16))  # 12 bits
+        mask = np.asarray(Image.open(f"masks/{k}_mask.png"))
+        Image.fromarray(255 - mask).save(f"masks/{k}_mask.png")
+    assert run(LINE) == 0
+    said = capsys.readouterr().out
+    assert f"of whose range {16 * 255 / 65535:.1%} is used: --span" in said
+    assert "most is object: if it is background" in said
+    assert run(f"{LINE} --span 0 4095") == 0
+    assert "--span" not in capsys.readouterr().out
 
 
 def test_volumes(capsys):

@@ -1,5 +1,7 @@
 """Scores of whole pictures, against counts by hand and the metrics of the book."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,8 @@ def test_all_empty_and_nothing_found_is_1_as_the_metrics_say():
     empty = TensorDataset(torch.full((3, 3, 6, 8), -9.0), torch.zeros(3, 1, 6, 8))
     scores = measured(empty, threshold=0.5)
     assert scores["iou"] == 1 and scores["pictures"][0]["iou"] == 1
+    assert scores["pictures"][0]["boundary_f1"] is None
+    assert "NaN" not in json.dumps(scores)
 
 
 def test_calibration_is_the_share_of_object_in_each_bin():

@@ -41,7 +41,7 @@ def model(path="a.pt", **facts):
         (dict(image="letter.txt"), "letter.txt cannot be read"),
         (dict(image="gone.jpg"), "gone.jpg cannot be read"),
         (dict(model="gone.pt"), "gone.pt is no file: name a model.pt"),
-        (dict(model="letter.txt"), "letter.txt is damaged or is no model"),
+        (dict(model="letter.txt"), "letter.txt is a text (a letter ...)"),
         (dict(out="m.jpg"), "m.jpg is no .png"),
         (dict(out="masks/0_mask.png"), "masks/0_mask.png is there already: name"),
         (dict(out="nowhere/m.png"), "nowhere is not a folder: make it first"),
@@ -141,7 +141,7 @@ def test_a_bad_file_in_a_folder_is_named_and_the_others_are_done(capsys):
     assert sorted(path.name for path in Path("new").iterdir()) == ["0.png", "2.png"]
 
 
-def test_the_pages_of_a_stack_where_the_training_took_stacks():
+def test_the_pages_of_a_stack_where_the_training_took_stacks(capsys):
     Path("photos").mkdir()
     pages = np.random.default_rng(0).integers(0, 255, (3, 20, 30), dtype=np.uint8)
     tifffile.imwrite("photos/s.tif", pages, photometric="minisblack")
@@ -149,6 +149,12 @@ def test_the_pages_of_a_stack_where_the_training_took_stacks():
     assert run(with_(LINE, image="photos", out="new")) == 0
     names = sorted(path.name for path in Path("new").iterdir())
     assert names == ["s_page1.png", "s_page2.png", "s_page3.png"]
+    line = with_(LINE, image="photos/s.tif")
+    assert run(with_(line, out="pages")) == 0
+    assert sorted(path.name for path in Path("pages").iterdir()) == names
+    assert "m.png is one file: name a new folder" in refused(capsys, line)
+    model()
+    assert "photos/s.tif has 3 pages" in refused(capsys, line)
 
 
 def test_classes_are_a_palette_of_class_numbers_that_reads_back(capsys):
@@ -175,9 +181,16 @@ def test_the_authors_weights_find_what_stands_out(capsys):
     picture = folders.read_image("photos/0.png")
     expected = chapter.saliency(net, picture)[0] > 0.5
     assert np.array_equal(np.asarray(Image.open("m.png")) > 0, expected)
+    line = with_(LINE, model="other.pth", out="n.png")
     torch.save({"a": torch.zeros(1)}, "other.pth")
-    err = refused(capsys, with_(LINE, model="other.pth", out="n.png"))
-    assert "other.pth is damaged or is no model" in err
+    err = refused(capsys, line)
+    assert "other.pth is no model.pt of a training, and does not fit as the" in err
+    assert "no name is the same (a there, stage1." in err
+    Path("other.pth").write_text("<html>")
+    assert "other.pth is a web page, a failed download" in refused(capsys, line)
+    state.pop("module.outconv.weight")
+    torch.save(state, "other.pth")
+    assert "names are missing, first outconv.weight" in refused(capsys, line)
 
 
 # --- volumes ----------------------------------------------------------------------
@@ -218,7 +231,11 @@ def test_volumes_train_and_the_answer_has_the_inputs_place(capsys, network, clas
         (dict(crop="9"), "refuses a batch of 2 x 1 x 9 x 9 x 9"),
         (
             dict(network="02_unet.small_unet", set="widths=4,8"),
-            "expected a batch (N, 1",
+            "expected a batch (N, 1, H, W), got (2, 1, 8, 16, 16)): volumes need a net",
+        ),
+        (
+            dict(network="03_vnet.small_vnet", set="widths=2,4,8"),
+            "need 3 maps: --classes says how many classes masks have, and it cannot be",
         ),
         (dict(classes="2"), "holds 3 values: 0 (2331 px), 1 (144 px), 2 (45 px)"),
     ],
@@ -248,11 +265,26 @@ def test_a_volume_of_another_place_is_refused_and_a_mixed_folder(capsys):
 def test_a_model_of_pictures_refuses_a_volume(capsys):
     write_volumes()
     model()
-    line = with_(LINE, image="scans/case.0.nii.gz")
-    assert "case.0.nii.gz cannot be read" in refused(capsys, line)
     model("v.pt", volumes=True)
     write_photos()
-    assert "no .nii.gz" in refused(capsys, with_(LINE, model="v.pt"))
-    line = with_(LINE, model="v.pt", out="m.nii.gz")
-    assert "photos/0.png cannot be read as NIfTI" in refused(capsys, line)
+    for image in ("scans/case.0.nii.gz", "scans"):
+        err = refused(capsys, with_(LINE, image=image))
+        assert f"{image}: the model was trained on pictures, these are volumes" in err
+    for image in ("photos/0.png", "photos"):
+        err = refused(capsys, with_(LINE, model="v.pt", image=image))
+        assert f"{image}: the model was trained on volumes, these are pictures" in err
+    line = with_(LINE, model="v.pt", image="scans/case.0.nii.gz")
+    assert "m.png is no .nii.gz" in refused(capsys, line)
+    assert not Path("m.png").exists()
+
+
+def test_a_volume_that_is_cut_off_is_named(capsys):
+    write_volumes()
+    path = Path("scans/case.0.nii.gz")
+    path.write_bytes(path.read_bytes()[:-2000])
+    model("v.pt", volumes=True)
+    line = with_(LINE, model="v.pt", image=str(path), out="m.nii.gz")
+    assert "scans/case.0.nii.gz cannot be read as NIfTI" in refused(capsys, line)
     assert not Path("m.nii.gz").exists()
+    assert run("inspect --images scans --masks labels --classes 3") == 1
+    assert "odd: scans/case.0.nii.gz cannot be read" in capsys.readouterr().out
