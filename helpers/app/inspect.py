@@ -34,12 +34,13 @@ def inspect(args):
     how = sources.reading(args)
     volumes = sources.holds_volumes(args.images)
     pairs, odd = lenient(args.images, args.masks, nifti.ENDINGS if volumes else ENDINGS)
-    good, refused = [], {}
+    good, refused, misread = [], {}, False
     for image, mask in pairs:
         try:
             good += looks_at(image, mask, how, args, volumes)
         except ValueError as error:
             refused[image] = one_line(error)
+            misread = misread or (not volumes and is_misread(mask, how.how))
     facts = [f"{many(len(pairs), 'pair')}, {many(len(good), 'sample')} to train with"]
     odd += list(refused.values())[:SHOWN]
     if len(refused) > SHOWN:
@@ -54,8 +55,7 @@ def inspect(args):
         say(line)
     for line in odd:
         say(f"odd: {one_line(line)}")
-    misread = [mask for image, mask in pairs if image in refused]
-    if not volumes and any(is_misread(mask, how.how) for mask in misread):
+    if misread:
         for line in proposed(pairs):
             say(line)
     if args.out is not None:
@@ -147,8 +147,10 @@ def said(good, counts, how):
     """Sizes, kinds of values, and classes with their shares: lines."""
     lines = [f"sizes, height first: {tally(good, 'size')}"]
     lines.append(f"values: {tally(good, 'kind')}")
-    top = max(look["top"] for look in good)
-    if {look["kind"] for look in good} == {"uint16"} and top < LITTLE:
+    top = 0
+    for look in good:
+        top = max(top, look["top"] if look["kind"] == "uint16" else 1)
+    if top < LITTLE:
         lines.append(
             f"16 bits, of whose range {top:.1%} is used: --span states another"
         )
