@@ -100,12 +100,13 @@ def recorded(net, name):
 
 
 def nuclei(size=96, seed=0) -> dict[str, Sheet]:
-    """Dark grounds as of fluorescence: with pairs of nuclei that touch, and empty."""
+    """Dark grounds as of fluorescence: with pairs of nuclei, ever less close, and empty."""
     rng = np.random.default_rng(seed)
     ground = rng.normal(0.08, 0.01, (size, size)).clip(0, 1)
     y, x = np.mgrid[:size, :size] + 0.5
     shine = np.zeros((size, size))
-    for corner in ((0.25, 0.25), (0.25, 0.72), (0.7, 0.3), (0.72, 0.74)):
+    corners = (0.25, 0.25), (0.25, 0.72), (0.7, 0.3), (0.72, 0.74)
+    for corner, apart in zip(corners, (0.9, 1, 1.1, 1.2)):  # of a radius, each way
         v, u = size * np.array(corner)
         turn, r = rng.uniform(0, np.pi), rng.uniform(0.07, 0.1) * size
         for way in (-0.95, 0.95):  # of a radius: the two overlap a little

@@ -98,8 +98,7 @@ class Trial:
             self.budgets = steps, max(1000, 4 * steps)
         self.evaluate, self.settings = evaluate, settings
         self.seeds = seeds or self.live_seeds()
-        self.rows, self.table = {}, None
-        self.runs = {name: [] for name in variants}
+        self.rows, self.runs, self.table = {}, {}, None
 
     def live_seeds(self):
         """The seeds to train on the page: one where three are on record."""
@@ -119,7 +118,7 @@ class Trial:
         table holds what was trained and, of the same budget, all that is on record;
         where it has both, they must agree, or AssertionError is raised.
         """
-        self.rows, self.runs = {}, {name: [] for name in self.variants}
+        self.rows, self.runs = {}, {}
         self.train(self.variants, self.seeds, report)
         live, known = self.live_table(), self.recorded(self.steps)
         agree(live, known)
@@ -154,7 +153,7 @@ class Trial:
             calls.append(joblib.delayed(self.one)(name, seed, self.steps, *given))
         done = side_by_side(calls, report or page.Progress().runs)
         for (name, seed), (run, row) in zip(jobs, done):
-            self.runs[name].append(run)
+            self.runs.setdefault(name, []).append(run)
             self.rows[name, seed] = row
 
     def live_table(self):
