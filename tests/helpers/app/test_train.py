@@ -310,8 +310,8 @@ def stop_after(monkeypatch, step):
     """A Ctrl-C after the validation of a step."""
     said = train.progress
 
-    def ctrl_c(steps, history):
-        said(steps, history)
+    def ctrl_c(steps, score, history):
+        said(steps, score, history)
         if history[-1]["step"] == step:
             raise KeyboardInterrupt
 
