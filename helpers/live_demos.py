@@ -100,19 +100,18 @@ def recorded(net, name):
 
 
 def nuclei(size=96, seed=0) -> dict[str, Sheet]:
-    """Dark grounds as of fluorescence: with pairs of nuclei, ever less close, and empty."""
+    """Dark grounds as of fluorescence: pairs of nuclei, ever less close, and none."""
     rng = np.random.default_rng(seed)
     ground = rng.normal(0.08, 0.01, (size, size)).clip(0, 1)
     y, x = np.mgrid[:size, :size] + 0.5
     shine = np.zeros((size, size))
     corners = (0.25, 0.25), (0.25, 0.72), (0.7, 0.3), (0.72, 0.74)
-    for corner, apart in zip(corners, (0.9, 1, 1.1, 1.2)):  # of a radius, each way
+    for corner, apart in zip(corners, (0.9, 1, 1.1, 1.2)):  # radii, to the middle
         v, u = size * np.array(corner)
         turn, r = rng.uniform(0, np.pi), rng.uniform(0.07, 0.1) * size
-        for way in (-0.95, 0.95):  # of a radius: the two overlap a little
-            away = np.hypot(
-                y - v - way * r * np.sin(turn), x - u - way * r * np.cos(turn)
-            )
+        dv, du = apart * r * np.sin(turn), apart * r * np.cos(turn)
+        for way in (-1, 1):
+            away = np.hypot(y - v - way * dv, x - u - way * du)
             shine = np.maximum(shine, np.clip(r + 0.5 - away, 0, 1))
     clean = torch.tensor(ground, dtype=torch.float32).expand(3, -1, -1)
     bright = torch.tensor(shine, dtype=torch.float32)[None]
