@@ -83,11 +83,13 @@ def without_prefix(state, own):
 
 def misfit(own, state):
     """What keeps a table of tensors from replacing `own`, in words, or None."""
-    missing = []
+    missing, extra = [], []
     for key in own:
         if key not in state and not key.endswith(COUNTER):
             missing.append(key)
-    extra = [key for key in state if key not in own]
+    for key in state:
+        if key not in own:
+            extra.append(key)
     if not own.keys() & state.keys():
         names = f"{next(iter(state))} there, {next(iter(own))} here"
         return f"these are not weights of this network, no name is the same ({names})"
