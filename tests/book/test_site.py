@@ -86,7 +86,7 @@ def test_every_page_says_what_it_is_about(pages):
     for path, page in pages.items():
         told = page.find("meta", attrs={"name": "description"})
         if path.parent != SITE:  # index, search, genindex
-            assert told and 40 < len(told["content"]) < 170, place(path)
+            assert told and 30 < len(told["content"]) < 170, place(path)
             found[told["content"]] = path
             assert page.find("meta", property="og:image")
     assert len(found) > 20  # each its own
