@@ -23,12 +23,14 @@ def write_masks(source, out, names):
     `names` are those of the classes 1, 2, ... in that order, for all files; 0 is
     background. A mask is named like its picture, a.png for a.jpg, and read by
     `masks.Classes(len(names) + 1)`. Returns the paths. Raises ValueError, before
-    anything is written, for a folder `out` that holds something and for a file that
-    cannot be drawn.
+    anything is written, for a folder `out` that holds something, for a name that is
+    empty or comes twice, and for a file that cannot be drawn.
     """
     source, out = Path(source), Path(out)
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"{len(names)} names of classes: give 1 to {MOST}")
+    if "" in names or len(set(names)) < len(names):
+        raise ValueError(f"names {', '.join(names)}: each must be there, and once")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} holds something already: name a new folder")
     if source.is_dir():

@@ -73,11 +73,11 @@ def write_all(app, exception):
     write_book(folder / "unet-family-book.zip")
 
 
-def links(path, up):
-    """Links to both copies of a chapter, from a page `up` of which is the root."""
+def links(path):
+    """Links to both copies of a chapter, from a page one folder down."""
     return (
-        f'<a href="{up}{FOLDER}/{path.name}" download>executed, with outputs</a>',
-        f'<a href="{up}{FOLDER}/exercises/{path.name}" download>without solutions</a>',
+        f'<a href="../{FOLDER}/{path.name}" download>executed, with outputs</a>',
+        f'<a href="../{FOLDER}/exercises/{path.name}" download>without solutions</a>',
     )
 
 
@@ -88,7 +88,7 @@ def fill(app, page, source):
         for path in store.NOTEBOOKS:
             title = nbformat.read(path, as_version=4).cells[0].source
             title = title.partition("\n")[0].strip("# ")
-            cells = [f"{path.stem[:2]} {title}", *links(path, "../")]
+            cells = [f"{path.stem[:2]} {title}", *links(path)]
             rows += f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
         head = "<th>Chapter</th><th>To read and run</th><th>To solve</th>"
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
@@ -99,7 +99,7 @@ def offer(app, pagename, templatename, context, doctree):
     """Let a chapter end with its copies."""
     path = store.ROOT / f"{pagename}.ipynb"
     if path in store.NOTEBOOKS and "book/downloads" in app.env.found_docs:
-        both = ", or ".join(links(path, "../"))
+        both = ", or ".join(links(path))
         context["body"] += f'<p class="take-along">Take this chapter along: {both}.</p>'
 
 

@@ -4,6 +4,7 @@
     book/drawn/family.html      side by side, with parameters and MACs
     book/drawn/worksheets.html  one sheet each, without numbers, to print for class
     book/drawn/unet.html        ... and each alone with its numbers, by its chapter
+    book/drawn/look.html        what all of these need on a page, once
 
 The files are kept in git and compared with the networks by tests/book/test_drawn.py.
 """
@@ -70,7 +71,7 @@ def example():
     told = (
         (pictures[k], "a surface with defects", "A picture"),
         (masks[k], "white where the defects are, black elsewhere", "Its mask"),
-        (found[k], f"nearly the same mask, IoU {score:.2f}", "A network's answer"),
+        (found[k], f"the mask that it finds, IoU {score:.2f}", "A network's answer"),
     )
     text = ""
     for picture, alt, caption in told:
@@ -82,18 +83,20 @@ def example():
 
 def pages():
     """Return the text of each file by its name."""
-    six, sheets, found = members(), "", {"example.html": example()}
+    six, sheets, found = members(), "", {}
     for net, paper in zip(six, PAPERS.values()):
         own = dict(title=net.name, depth=net.depth)
         sheets += f"{drawing.worksheet(net.net, *net.shape, **own).html}\n"
         alone = drawing.draw(net.net, *net.shape, colour=net.colour, **own).html
         found[f"{paper.chapter[3:]}.html"] = f'<div lang="en">{alone}</div>\n'
-    style = re.search(r"(?s)<style>.*?</style>", sheets)[0]  # the same in each
-    sheets = style + sheets.replace(style, "")
     found["family.html"] = f"{drawing.family(six).html}\n"
     found["worksheets.html"] = sheets
+    look, large = embed.read("drawing.css"), embed.large_view()
     for name, text in found.items():
-        found[name] = numbered(text, name.removesuffix(".html"))
+        bare = text.replace(look, "").replace(large, "").replace("<style></style>", "")
+        found[name] = numbered(bare, name.removesuffix(".html"))
+    found["look.html"] = f"<style>{look}</style>{large}\n"
+    found["example.html"] = example()
     return found
 
 

@@ -5,9 +5,10 @@ import re
 
 from docutils import nodes
 
+from book._ext.pages import TAG
+
 PAGE = "book/glossary"
 LINK = re.compile(r'<a (?=[^>]*href="[^"]*glossary\.html#([\w-]+)")')
-TAG = re.compile(r"<[^>]+>")
 
 
 def entries(tree):
@@ -25,17 +26,16 @@ def entries(tree):
 
 def add_entries(app, pagename, templatename, context, doctree):
     """Give each link to the glossary the text of its entry."""
-    if PAGE not in app.env.found_docs or "glossary.html#" not in context.get(
-        "body", ""
-    ):
-        return
+    body = context.get("body", "")
+    if "glossary.html#" not in body or PAGE not in app.env.found_docs:
+        return  # the second: in a preview of one chapter
     known = entries(app.env.get_doctree(PAGE))
 
     def told(match):
         text = known.get(match[1])
         return f'<a data-entry="{html.escape(text)}" ' if text else match[0]
 
-    context["body"] = LINK.sub(told, context["body"])
+    context["body"] = LINK.sub(told, body)
     app.add_js_file("words.js")
 
 

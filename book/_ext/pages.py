@@ -152,7 +152,7 @@ def describe(app, pagename, templatename, context, doctree):
     about |= {"og:image": f"{site}/_static/page.png"}
     context["metatags"] += f'<meta name="description" content="{html.escape(text)}">\n'
     for key, value in about.items():
-        value = html.escape(TAG.sub("", value))
+        value = html.escape(html.unescape(TAG.sub("", value)))  # titles are HTML
         context["metatags"] += f'<meta property="{key}" content="{value}">\n'
 
 

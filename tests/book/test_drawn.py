@@ -10,7 +10,7 @@ def pages():
     return drawn.pages()
 
 
-NAMES = ["example", "family", "worksheets"]
+NAMES = ["example", "family", "look", "worksheets"]
 NAMES += [paper.chapter[3:] for paper in drawn.PAPERS.values()]
 
 

@@ -204,6 +204,8 @@ def test_outlines_are_drawn_as_masks_that_train_reads(capsys):
     line = "draw outlines --out drawn --names"
     answer = refused(capsys, f"{line} crack")
     assert "has the class 'stain', which is not among crack" in answer
+    for names in ("crack,,stain", "crack,crack"):
+        assert "each must be there, and once" in refused(capsys, f"{line} {names}")
     assert not Path("drawn").exists()
     assert run(f"{line} crack,stain") == 0
     assert "2 masks in drawn: --classes 3" in capsys.readouterr().out
