@@ -62,5 +62,8 @@ def field(parts, which, reach):
             sign, kind = page.sign_of(line["word"])
             word = html.escape(f"{sign} {line['word']} ({line['steps']:,} steps)")
             text = f"{condition}{page.strip(line, reach, 120)}{word}"
-            told.append(f'<div class="verdict-{kind}">{text}</div>')
+            told.append(
+                f'<div class="verdict-{kind}" data-word="{html.escape(line["word"])}">'
+                f"{text}</div>"
+            )
     return "".join(told) or "not recorded yet"

@@ -4,6 +4,7 @@ A page asks with a comment, in which this extension writes as the page is read:
 
     <!-- verdicts: table -->         all of them, a row each, with links to the boxes
     <!-- verdicts: count -->         how many there are of each kind
+    <!-- verdicts: real -->          the claims tried on real pictures too, as signs
     <!-- verdicts: zh skips -->      the word of one, by its slug, in Chinese
 
 A chapter without a run in the store has no verdicts.
@@ -16,7 +17,9 @@ from collections import Counter
 from bs4 import BeautifulSoup
 
 from book._ext import store
+from helpers import page, survival
 
+REAL = "09_real_pictures"
 ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
 KINDS = {  # how a word begins: under what it is counted
     "holds only when": "hold under a condition",
@@ -38,21 +41,29 @@ CHINESE = {  # how a word begins: what it is in Taiwan
     "undecided": "尚無定論",
     "not learned": "此訓練量下沒學會",
 }
+NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
 HEAD = (
     "<tr><th>claim</th><th>chapter</th><th>word</th><th>at the longest budget</th></tr>"
 )
 
 
-def boxes(notebook):
-    """The verdict boxes of an executed notebook: a dict from slug to parsed HTML."""
+def glued(notebook):
+    """What an executed notebook glued as HTML: a dict from name to parsed HTML."""
     found = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            glued = output.get("metadata", {}).get("scrapbook", {})
-            name = glued.get("name", "")
-            if name.startswith("verdict_"):
-                box = BeautifulSoup(output.data["text/html"], "html.parser").div
-                found[name.removeprefix("verdict_")] = box
+            name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+            if name and "text/html" in output.data:
+                found[name] = BeautifulSoup(output.data["text/html"], "html.parser").div
+    return found
+
+
+def boxes(notebook):
+    """The verdict boxes of an executed notebook: a dict from slug to parsed HTML."""
+    found = {}
+    for name, box in glued(notebook).items():
+        if name.startswith("verdict_"):
+            found[name.removeprefix("verdict_")] = box
     return found
 
 
@@ -66,14 +77,19 @@ def begins(told, names):
     return max([name for name in names if told.startswith(name)], key=len)
 
 
-def stored():
-    """The boxes of all stored runs: a dict from chapter to a dict from slug to box."""
+def executed():
+    """The stored runs: a dict from chapter to executed notebook."""
     cache, found = store.get_cache(store.FOLDER), {}
     for path in store.NOTEBOOKS:
         run = store.record(path)
         if run:
-            found[path.stem] = boxes(cache.get_cache_bundle(run.pk).nb)
+            found[path.stem] = cache.get_cache_bundle(run.pk).nb
     return found
+
+
+def stored():
+    """The boxes of all stored runs: a dict from chapter to a dict from slug to box."""
+    return {chapter: boxes(notebook) for chapter, notebook in executed().items()}
 
 
 def table(chapters):
@@ -115,8 +131,37 @@ def count(chapters):
     return f'<ul class="tally">{items}</ul>'
 
 
+def real(notebook):
+    """Chapter 09's table of claims, drawn, longer and real: a sign for each word."""
+    rows = ""
+    for row in glued(notebook)["drawn_and_real"].select("tbody tr"):
+        rows += f'<tr><th scope="row">{row.th.decode_contents()}</th>'
+        for field in row("td"):
+            signs = [sign(told) for told in field("div")]
+            rows += f"<td>{' '.join(signs) or NOT_YET}</td>"
+        rows += "</tr>"
+    head = "".join(f'<th scope="col">{name}</th>' for name in survival.COLUMNS)
+    return (
+        f'<table class="survived"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def sign(told):
+    """The sign of one field of chapter 09's table; what it says, by touch and voice."""
+    said = html.escape(" ".join(told.get_text(" ").split()))
+    shown, _ = page.sign_of(told["data-word"])
+    return (
+        f'<span class="{told["class"][0]}" role="img" aria-label="{said}" '
+        f'title="{said}">{shown}</span>'
+    )
+
+
 def answer(chapters, what, slug):
     """What stands on the page where it asked; KeyError for what there is not."""
+    if what == "real":
+        runs = executed()
+        return real(runs[REAL]) if REAL in runs else ""
     if what != "zh":
         return dict(table=table, count=count)[what](chapters)
     for of in chapters.values():

@@ -6,20 +6,26 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from book._ext import store, tally
-from helpers import page
+from helpers import page, survival
 
 LINE = dict(label="1,000 steps", low=0.01, high=0.05, mean=0.03, margin=0.03)
 
 
 @pytest.fixture
-def run(monkeypatch):
-    """An executed notebook with three verdict boxes and a value."""
-    outputs = []
+def outputs(monkeypatch):
+    """A list that takes what a page shows or glues."""
+    shown = []
 
     def keep(bundle, raw, metadata):
-        outputs.append(new_output("display_data", bundle, metadata=metadata))
+        shown.append(new_output("display_data", bundle, metadata=metadata))
 
     monkeypatch.setattr(page, "display", keep)
+    return shown
+
+
+@pytest.fixture
+def run(outputs):
+    """An executed notebook with three verdict boxes and a value."""
     lines = [LINE | dict(text="0.7 against 0.6")]
     page.verdict("skips", "Skips <help>.", "holds", "numbers", lines)
     page.verdict("sizes", "388, not 384.", "does not hold here", "counted")
@@ -54,6 +60,23 @@ def test_the_kinds_are_counted(chapters):
     items = BeautifulSoup(tally.count(chapters), "html.parser")("li")
     told = [item.text for item in items]
     assert told == ["1 hold", "1 do not hold here", "1 are undecided"]
+
+
+def test_what_was_tried_on_real_pictures_too_is_told_in_signs(outputs):
+    held = LINE | dict(word="holds", steps=250)
+    gone = LINE | dict(word="does not hold here", steps=600)
+    drawn = [("", [held])]
+    nuclei = "the pictures are nuclei <dim>", [held, gone]
+    row = survival.row(dict(claim="A < B."), drawn, [nuclei, ("", [held])])
+    whole = f"<div><table><tbody>{row}</tbody></table></div>"
+    page.glue("drawn_and_real", page.HTML(whole), show=True)
+    notebook = new_notebook(cells=[new_code_cell("", outputs=outputs)])
+    told = BeautifulSoup(tally.real(notebook), "html.parser").tbody
+    assert told.th.text == "A < B."
+    fields = [field.get_text() for field in told("td")]
+    assert fields == ["✓", "–", "✗ ✓"]
+    sign = told.find(class_="verdict-fails")
+    assert sign["title"] == "nuclei <dim> ✗ does not hold here (600 steps)"
 
 
 def test_every_word_is_of_a_kind():
