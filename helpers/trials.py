@@ -3,7 +3,7 @@
 A `Trial` trains each variant with the same seeds on the same pictures. Its table has a
 row for each variant and seed: `table.iou["U-Net"]` are the scores of one variant in the
 order of the seeds. What needs more seeds or steps than a page has time for is recorded:
-`make bench` writes a table beside the chapter, and every page repeats its first seed.
+`make bench` writes a table beside the chapter, and every page repeats a part of it.
 What the scores show is judged in helpers/verdicts.py.
 """
 
@@ -78,11 +78,10 @@ class Trial:
     of numbers. Everything is trained for `steps` on the page; the record has each of
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
     own `steps` grow in proportion. `seeds` are those that the page trains: by default
-    the first of LIVE where the others are on record, else all three. With `tune`,
-    `make bench` chooses a rate for each variant, under its name; with `keep`, it keeps
-    the longest runs' networks. `record` are the recorded seeds where the usual five or
-    ten will not do, `needs` the real set (helpers/real.py) without which nothing can be
-    trained.
+    those of LIVE, or a part of them, see `run`. With `tune`, `make bench` chooses a
+    rate for each variant, under its name; with `keep`, it keeps the longest runs'
+    networks. `record` are the recorded seeds where the usual five or ten will not do,
+    `needs` the real set (helpers/real.py) without which nothing can be trained.
     """
 
     def __init__(
@@ -97,29 +96,25 @@ class Trial:
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
         self.evaluate, self.settings = evaluate, settings
-        self.seeds = seeds or self.live_seeds()
+        self.seeds, self.chosen = seeds or LIVE, seeds is not None
         self.rows, self.runs, self.table = {}, {}, None
 
-    def live_seeds(self):
-        """The seeds to train on the page: one where three are on record."""
-        known = self.recorded(self.steps).index
-        for name in self.variants:
-            for seed in LIVE:
-                if self.key(name, seed) not in known:
-                    return LIVE
-        return LIVE[:1]
+    def run(self, *opened, report=None):
+        """Train what the page needs, as many at a time as there are cores: the table.
 
-    def run(self, report=None):
-        """Train all, as many at a time as there are cores; return the table.
-
-        Every training runs on one thread, so that its result does not depend on the
+        Where everything is on record, that is one training of the first variant, and
+        one of each variant that the page has `opened`; else all with all seeds. Every
+        training runs on one thread, so that its result does not depend on the
         machine's number of cores. The networks are kept: `runs[name]` lists the Runs
         in the order of the seeds. `report(done, of)` is called as they finish. The
         table holds what was trained and, of the same budget, all that is on record;
         where it has both, they must agree, or AssertionError is raised.
         """
         self.rows, self.runs = {}, {}
-        self.train(self.variants, self.seeds, report)
+        names, seeds = self.variants, self.seeds
+        if not self.chosen and self.on_record():
+            names, seeds = dict.fromkeys([next(iter(names)), *opened]), seeds[:1]
+        self.train(names, seeds, report)
         live, known = self.live_table(), self.recorded(self.steps)
         agree(live, known)
         others = known.loc[~known.index.isin(live.index)]
@@ -128,6 +123,15 @@ class Trial:
         keys = [self.key(name, seed) for name in self.variants for seed in seeds]
         self.table = table.loc[[key for key in keys if key in table.index]]
         return self.table
+
+    def on_record(self):
+        """Whether every variant is, at the live budget, with every live seed."""
+        known = self.recorded(self.steps).index
+        for name in self.variants:
+            for seed in LIVE:
+                if self.key(name, seed) not in known:
+                    return False
+        return True
 
     def trained(self, name, seeds=LIVE, report=None):
         """The Runs of a variant, of these seeds; what is not trained yet, is.

@@ -52,7 +52,7 @@ def side_by_side():
     trial = make()
     with pytest.MonkeyPatch.context() as patch:
         cores(patch, 2)
-        table = trial.run(lambda *counts: reports.append(counts))
+        table = trial.run(report=lambda *counts: reports.append(counts))
     assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
     return trial, table
 
@@ -105,7 +105,7 @@ def test_one_worker_gives_the_same_and_leaves_the_random_numbers(
     torch.manual_seed(7)
     expected = torch.rand(2)
     torch.manual_seed(7)
-    scores = here.run(quiet).drop(columns="seconds")
+    scores = here.run(report=quiet).drop(columns="seconds")
     assert scores.equals(table.drop(columns="seconds"))
     assert torch.equal(torch.rand(2), expected)
     for name in VARIANTS:
@@ -118,7 +118,7 @@ def test_a_variant_goes_on_from_what_another_trial_made(monkeypatch, n):
     first = make(dict(start=dict(net=small)), steps=10)
     on = dict(again=dict(net=same, after=(first, "start")))
     trial = make(on)
-    trial.run(quiet)
+    trial.run(report=quiet)
     for before, run in zip(first.runs["start"], trial.runs["again"], strict=True):
         made, _ = first.one("start", run.seed, 10)
         assert same_weights(made.net, before.net)  # not changed by what came after
@@ -154,7 +154,7 @@ def test_names_of_two_levels_sets_of_ones_own_and_steps_in_proportion(monkeypatc
         (10, "plain"): dict(net=small, steps=10),
     }
     trial = make(variants, (0, 1), levels=("blocks", "variant"))
-    table = trial.run(quiet)
+    table = trial.run(report=quiet)
     assert table.index.names == ["blocks", "variant", "seed"]
     assert table.index.tolist()[1:3] == [(5, "plain", 1), (5, "other", 0)]
     assert not same_run(trial.runs[5, "other"][0], trial.runs[5, "plain"][0])
@@ -171,7 +171,7 @@ def where(run, test):
 
 def test_it_is_scored_in_the_worker_on_one_thread(monkeypatch):
     cores(monkeypatch, 2)
-    table = make(seeds=(0,), evaluate=where).run(quiet)
+    table = make(seeds=(0,), evaluate=where).run(report=quiet)
     assert os.getpid() not in table.process.tolist()
     assert (table.threads == 1).all() and (table.n == 9).all()
 
@@ -184,7 +184,7 @@ def test_errors_come_through(monkeypatch):
     cores(monkeypatch, 2)
     trial = make(dict(a=dict(net=small, loss=broken)), (0,))
     with pytest.raises(RuntimeError, match="no such loss"):
-        trial.run(quiet)
+        trial.run(report=quiet)
 
 
 def test_side_by_side_keeps_the_order():
@@ -265,20 +265,20 @@ def test_results_are_the_record_and_what_it_lacks(records, side_by_side):
     assert found.iou[6, "fast"].equals(table.iou["fast"])
 
 
-def test_one_seed_is_trained_where_the_others_are_on_record(records, monkeypatch):
+def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypatch):
     cores(monkeypatch, 1)
-    trial = make(seeds=None)
-    assert trial.seeds == trials.LIVE
-    rows = trial.run(quiet)
+    rows = make(seeds=None).run(report=quiet)
+    assert len(rows) == len(VARIANTS) * len(trials.LIVE)
     record(records, rows.drop(("fast", 102)))
-    assert make(seeds=None).seeds == trials.LIVE  # one row is missing
+    assert not make(seeds=None).on_record()  # one row is missing
     record(records, rows.loc[[("fast", 102)]])
-    trial = make(seeds=None)
-    assert trial.seeds == trials.LIVE[:1]
-    table = trial.run(quiet)
-    assert table.index.tolist() == rows.index.tolist()
-    assert np.allclose(table.iou, rows.iou, atol=1e-5)
-    assert [len(trial.runs[name]) for name in VARIANTS] == [1, 1]
+    for opened, trained in ((), ["slow"]), (("fast",), ["slow", "fast"]):
+        trial = make(seeds=None)
+        table = trial.run(*opened, report=quiet)
+        assert table.index.tolist() == rows.index.tolist()
+        assert np.allclose(table.iou, rows.iou, atol=1e-5)
+        assert list(trial.runs) == trained
+        assert [len(trial.runs[name]) for name in trained] == [1] * len(trained)
 
 
 def test_more_networks_of_a_variant_are_trained_when_asked_for(
@@ -287,7 +287,7 @@ def test_more_networks_of_a_variant_are_trained_when_asked_for(
     cores(monkeypatch, 1)
     there, _ = side_by_side
     trial = make(seeds=(4,))
-    trial.run(quiet)
+    trial.run(report=quiet)
     first = trial.runs["slow"][0]
     runs = trial.trained("slow", SEEDS)
     assert runs[0] is first and all(map(same_run, runs, there.runs["slow"]))
@@ -300,13 +300,13 @@ def test_what_runs_live_must_be_what_is_on_record(records, side_by_side, monkeyp
     cores(monkeypatch, 1)
     record(records, table)
     assert trials.agree(table, make().recorded(6)) == 4
-    make(seeds=(4,)).run(quiet)
+    make(seeds=(4,)).run(report=quiet)
     record(records, table + 1, steps=24)  # another budget says nothing of this one
-    make(seeds=(4,)).run(quiet)
+    make(seeds=(4,)).run(report=quiet)
     (records / "toys.csv").unlink()
     record(records, table.assign(iou=table.iou + 2e-4))
     with pytest.raises(AssertionError, match=r"make bench.*iou"):
-        make(seeds=(4,)).run(quiet)
+        make(seeds=(4,)).run(report=quiet)
 
 
 @pytest.mark.parametrize("column", ["iou", "lr"])
