@@ -67,8 +67,9 @@ const webPicture = (() => {
                       + "colours browsers show in their own ways: save it as a PNG");
     const settings = {colorSpaceConversion: "none", imageOrientation: "from-image"};
     let bitmap;
-    try {
-      bitmap = await createImageBitmap(new Blob(parts, {type: "image/jpeg"}), settings);
+    try {  // Firefox decodes no Blob of several parts
+      const joined = await new Blob(parts).arrayBuffer();
+      bitmap = await createImageBitmap(new Blob([joined], {type: "image/jpeg"}), settings);
     } catch {
       throw damaged;
     }
