@@ -5,9 +5,9 @@
 # make drawn            the six networks for the pages without code: book/drawn
 # make verdicts         record the words of the last run, after a look at what changed
 # make address          carry the address of _config.yml to where it is copied
-# make bench            the recorded trials of all chapters, ten hours and more; goes on
+# make bench            the recorded trials of all chapters, twenty hours and more; goes on
 #                       where it stopped. make bench CHAPTER=04: that chapter's alone
-# make real             those of chapter 09, on the real sets that are in place, six
+# make real             those of chapter 09, on the real sets that are in place, twelve
 #                       hours and more. make real SET=dsb2018: on that set alone
 PYTHON ?= python3
 BIN = .venv/bin
