@@ -10,6 +10,7 @@ A page asks with a comment, in which this extension writes as the page is read:
 A chapter without a run in the store has no verdicts.
 """
 
+import ast
 import html
 import re
 from collections import Counter
@@ -19,7 +20,8 @@ from bs4 import BeautifulSoup
 from book._ext import store
 from helpers import page, survival
 
-REAL = "09_real_pictures"
+REAL, LINEAGE = "09_real_pictures", "08_lineage"
+PLAIN = "application/papermill.record/text/plain"
 ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
 KINDS = {  # how a word begins: under what it is counted
     "holds only when": "hold under a condition",
@@ -47,22 +49,23 @@ HEAD = (
 )
 
 
-def glued(notebook):
-    """What an executed notebook glued as HTML: a dict from name to parsed HTML."""
+def glued(notebook, kind="text/html"):
+    """What an executed notebook glued as HTML, or another kind: a dict by its name."""
     found = {}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             name = output.get("metadata", {}).get("scrapbook", {}).get("name")
-            if name and "text/html" in output.data:
-                found[name] = BeautifulSoup(output.data["text/html"], "html.parser").div
+            if name and kind in output.data:
+                found[name] = output.data[kind]
     return found
 
 
 def boxes(notebook):
     """The verdict boxes of an executed notebook: a dict from slug to parsed HTML."""
     found = {}
-    for name, box in glued(notebook).items():
+    for name, text in glued(notebook).items():
         if name.startswith("verdict_"):
+            box = BeautifulSoup(text, "html.parser").div
             found[name.removeprefix("verdict_")] = box
     return found
 
@@ -92,8 +95,14 @@ def stored():
     return {chapter: boxes(notebook) for chapter, notebook in executed().items()}
 
 
-def table(chapters):
-    """A table of all boxes, a row each."""
+def withdrawn(notebook):
+    """The claims whose last word chapter 08 would withdraw: a list of slugs."""
+    text = glued(notebook, PLAIN).get("withdrawn", "''")
+    return ast.literal_eval(text).split()
+
+
+def table(chapters, marked=()):
+    """A table of all boxes, a row each; the words of those `marked` bear a dagger."""
     rows = []
     for chapter, of in chapters.items():
         for slug, box in of.items():
@@ -110,7 +119,8 @@ def table(chapters):
             rows.append(
                 f'<tr data-chapter="{chapter[:2]}"><td><a href="#verdict_{slug}">'
                 f"{claim}</a></td><td>{chapter[:2]}</td><td>{sign} "
-                f"{html.escape(word(box))}</td><td>{html.escape(numbers)}</td></tr>"
+                f"{html.escape(word(box))}{' †' * (slug in marked)}</td>"
+                f"<td>{html.escape(numbers)}</td></tr>"
             )
     return (
         f'<div class="all-verdicts"><table><caption>All verdicts</caption><thead>{HEAD}'
@@ -133,8 +143,8 @@ def count(chapters):
 
 def real(notebook):
     """Chapter 09's table of claims, drawn, longer and real: a sign for each word."""
-    rows = ""
-    for row in glued(notebook)["drawn_and_real"].select("tbody tr"):
+    rows, text = "", glued(notebook)["drawn_and_real"]
+    for row in BeautifulSoup(text, "html.parser").select("tbody tr"):
         rows += f'<tr><th scope="row">{row.th.decode_contents()}</th>'
         for field in row("td"):
             signs = [sign(told) for told in field("div")]
@@ -157,13 +167,17 @@ def sign(told):
     )
 
 
-def answer(chapters, what, slug):
+def answer(runs, what, slug):
     """What stands on the page where it asked; KeyError for what there is not."""
+    chapters = {chapter: boxes(notebook) for chapter, notebook in runs.items()}
+    if what == "table":
+        return table(chapters, withdrawn(runs[LINEAGE]) if LINEAGE in runs else ())
+    if what == "count":
+        return count(chapters)
     if what == "real":
-        runs = executed()
         return real(runs[REAL]) if REAL in runs else ""
     if what != "zh":
-        return dict(table=table, count=count)[what](chapters)
+        raise KeyError(what)
     for of in chapters.values():
         if slug in of:
             return CHINESE[begins(word(of[slug]), CHINESE)]
@@ -173,10 +187,10 @@ def answer(chapters, what, slug):
 def fill(app, page, source):
     """Answer a page that asks."""
     if ASKED.search(source[0]):
-        chapters = stored()
+        runs = executed()
 
         def told(found):
-            return answer(chapters, *found.groups())
+            return answer(runs, *found.groups())
 
         source[0] = ASKED.sub(told, source[0])
 

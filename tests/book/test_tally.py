@@ -56,6 +56,16 @@ def test_the_table_has_a_row_for_each(chapters):
     assert rows[0].a["href"] == "#verdict_skips" and rows[0]["data-chapter"] == "02"
 
 
+def test_what_chapter_08_would_withdraw_is_marked(chapters, outputs):
+    page.glue("withdrawn", "skips skips")
+    lineage = new_notebook(cells=[new_code_cell("", outputs=outputs)])
+    assert tally.withdrawn(lineage) == ["skips", "skips"]
+    assert tally.withdrawn(new_notebook()) == []
+    rows = BeautifulSoup(tally.table(chapters, ["skips"]), "html.parser")
+    told = [row.find_all("td")[2].text for row in rows.select("tbody tr")]
+    assert told == ["✓ holds †", "✗ does not hold here", "? undecided"]
+
+
 def test_the_kinds_are_counted(chapters):
     items = BeautifulSoup(tally.count(chapters), "html.parser")("li")
     told = [item.text for item in items]
@@ -85,8 +95,8 @@ def test_every_word_is_of_a_kind():
     assert list(tally.CHINESE) == list(tally.KINDS)
 
 
-def test_a_page_gets_what_it_asks_for(chapters, monkeypatch):
-    monkeypatch.setattr(tally, "stored", lambda: chapters)
+def test_a_page_gets_what_it_asks_for(run, monkeypatch):
+    monkeypatch.setattr(tally, "executed", lambda: {"02_unet": run})
     source = ["<!-- verdicts: zh sizes -->, <!-- verdicts: zh none -->; <!-- -->"]
     tally.fill(None, "book/zh_tw", source)
     assert source == ["在此不成立, （尚未執行）; <!-- -->"]
