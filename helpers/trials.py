@@ -31,6 +31,7 @@ TITLES = dict(
     boundary_f1="boundary F1", dice="Dice", dice_by_volume="Dice by volume",
 )  # fmt: skip
 KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
+TRACES = ["canary", "data"]  # tells where a recorded run was made
 # A table is small, and its rows stay in the order of its variants, not of their names.
 warnings.simplefilter("ignore", pandas.errors.PerformanceWarning)
 # joblib replaces a worker that has grown, between two jobs: nothing is lost.
@@ -118,7 +119,7 @@ class Trial:
         live, known = self.live_table(), self.recorded(self.steps)
         agree(live, known)
         others = known.loc[~known.index.isin(live.index)]
-        table = pandas.concat([live, others.reindex(columns=live.columns)])
+        table = pandas.concat([live, others.drop(columns=TRACES, errors="ignore")])
         seeds = dict.fromkeys([*self.seeds, *others.index.get_level_values("seed")])
         keys = [self.key(name, seed) for name in self.variants for seed in seeds]
         self.table = table.loc[[key for key in keys if key in table.index]]
