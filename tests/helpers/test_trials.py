@@ -269,6 +269,7 @@ def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypat
     cores(monkeypatch, 1)
     rows = make(seeds=None).run(report=quiet)
     assert len(rows) == len(VARIANTS) * len(trials.LIVE)
+    rows.loc["fast", "its own"] = 1.0  # a score that the other one has not
     record(records, rows.drop(("fast", 102)))
     assert not make(seeds=None).on_record()  # one row is missing
     record(records, rows.loc[[("fast", 102)]])
@@ -277,6 +278,8 @@ def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypat
         table = trial.run(*opened, report=quiet)
         assert table.index.tolist() == rows.index.tolist()
         assert np.allclose(table.iou, rows.iou, atol=1e-5)
+        assert (table["its own"]["fast"].dropna() == 1).all()
+        assert "canary" not in table and table["its own"].notna().any()
         assert list(trial.runs) == trained
         assert [len(trial.runs[name]) for name in trained] == [1] * len(trained)
 
