@@ -24,8 +24,8 @@ REAL, LINEAGE = "09_real_pictures", "08_lineage"
 PLAIN = "application/papermill.record/text/plain"
 ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
 KINDS = {  # how a word begins: under what it is counted
-    "holds only when": "hold under a condition",
     "holds": "hold",
+    "holds only when": "hold under a condition",
     "appears": "appear with longer training",
     "gone": "are gone with longer training",
     "does not hold": "do not hold here",
@@ -34,8 +34,8 @@ KINDS = {  # how a word begins: under what it is counted
     "not learned": "were not learned at this budget",
 }
 CHINESE = {  # how a word begins: what it is in Taiwan
-    "holds only when": "只在部分條件下成立",
     "holds": "成立",
+    "holds only when": "只在部分條件下成立",
     "appears": "訓練夠久才成立",
     "gone": "訓練夠久就消失",
     "does not hold": "在此不成立",
