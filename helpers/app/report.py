@@ -9,7 +9,7 @@ from helpers import folders, nifti
 from helpers.app import models, sheet, sources
 from helpers.app.files import read_json, write_json
 from helpers.app.lines import many, say
-from helpers.app.measure import measure
+from helpers.app.measure import FEW, measure
 from helpers.app.segment import segment
 from helpers.app.settings import settle
 from helpers.metrics import IGNORE
@@ -178,13 +178,11 @@ def score_table(training, scores):
         rows.append(["boundary F1, mean of pictures", number(np.mean(outlines)), ""])
     if training.how.count == 1:
         rows.append(["threshold", f"{scores['threshold']:.2f}", ""])
-    unit = "objects" if training.args.group else "pictures"
-    header = [
-        "pooled over all pixels",
-        "score",
-        f"95 % interval ({len(objects)} {unit})",
-    ]
-    return sheet.table(rows, header)
+    told = many(len(objects), "object" if training.args.group else "picture")
+    head = f"95 % interval ({told})"
+    if len(objects) < FEW:
+        head = f"{told}: no interval below {FEW}"
+    return sheet.table(rows, ["pooled over all pixels", "score", head])
 
 
 def curves(training, scores):

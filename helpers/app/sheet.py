@@ -64,10 +64,12 @@ def picture(values, alt, caption=""):
 
 
 def legend(names, colours):
-    """The classes that are painted, and their colours: all but the first."""
+    """The classes and the colours they are painted in; the first is left as it is."""
+    parts = []
     if len(names) == 2:
         colours = [None, FOUND]
-    parts = []
+    else:
+        parts.append(f"<li>{html.escape(names[0])}: not painted</li>")
     for name, colour in list(zip(names, colours))[1:]:
         key = f'<span class="key" style="background: rgb{tuple(colour)}"></span>'
         parts.append(f"<li>{key}{html.escape(name)}</li>")

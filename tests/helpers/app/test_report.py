@@ -45,8 +45,9 @@ def test_the_report_has_all_that_one_shows_a_colleague(capsys, classes):
     assert text.count('class="row"') == 5  # all of five
     assert "IoU at each threshold" in text or classes > 1
     assert "Calibration: " in text
-    for name in ["class 2"] if classes == 3 else ["boundary F1"]:
+    for name in ["class 2", "not painted"] if classes == 3 else ["boundary F1"]:
         assert name in text
+    assert "95 % interval (5 pictures)" in text
     assert not re.findall(r'(?:src|href)="(?!data:)|url\(|<script', text)
     order = [row["iou"] for row in scores["pictures"]]
     found = re.findall(r"answer, \w* ?\w*IoU ([\d.]+)", text)
@@ -69,6 +70,7 @@ def test_a_drawn_training_and_a_volume_have_a_report():
     write_volumes(4)
     assert run(with_(VOLUMES, classes="3", out="vol")) == 0 and run("report vol") == 0
     assert page("vol/report.html").count('class="row"') == 1
+    assert "1 picture: no interval below 3" in page("vol/report.html")
 
 
 @pytest.mark.parametrize(
