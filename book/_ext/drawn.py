@@ -58,6 +58,9 @@ def members():
     return found
 
 
+CHINESE = {"A picture": "影像", "Its mask": "遮罩", "A network's answer": "網路的答案"}
+
+
 def example():
     """Segmentation in one row: a test picture of middling IoU for the recorded net."""
     small_unet = chapters.load("02_unet").small_unet
@@ -77,7 +80,8 @@ def example():
     for picture, alt, caption in told:
         url = embed.png_url(picture)
         text += f'<figure><img src="{url}" width="64" height="64" alt="{alt}">'
-        text += f"<figcaption>{caption}</figcaption></figure>\n"
+        text += f'<figcaption><span lang="en">{caption}</span>'  # book.css shows one
+        text += f'<span lang="zh-Hant">{CHINESE[caption]}</span></figcaption></figure>\n'
     return f'<div class="example">\n{text}</div>\n'
 
 
