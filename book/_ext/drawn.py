@@ -81,7 +81,8 @@ def example():
         url = embed.png_url(picture)
         text += f'<figure><img src="{url}" width="64" height="64" alt="{alt}">'
         text += f'<figcaption><span lang="en">{caption}</span>'  # book.css shows one
-        text += f'<span lang="zh-Hant">{CHINESE[caption]}</span></figcaption></figure>\n'
+        text += f'<span lang="zh-Hant">{CHINESE[caption]}</span>'
+        text += "</figcaption></figure>\n"
     return f'<div class="example">\n{text}</div>\n'
 
 
