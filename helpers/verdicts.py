@@ -279,11 +279,13 @@ def decide(slug, *of, more=""):
     """
     claim = claims()[slug]
     tables = {trial.name.partition("/")[2]: trial.results() for trial in of}
-    words, lines = {}, []
+    words, lines, missing = {}, [], []
     for part in parts(claim):
         word, new = judged(part, tables[part["trial"]])
         when = part.get("when", "")
         words[when] = word
+        if not new:
+            missing.append(when)
         for row in new:
             if when:
                 row["label"] = f"{when}, {row['label']}"
@@ -292,9 +294,11 @@ def decide(slug, *of, more=""):
     noted = trials.origin(claim["chapter"]).get("claims", {})
     if noted.get(slug, fixed(slug)) != fixed(slug):
         more = f"The claim was changed after its first runs. {more}"
+    order = "make real" if any(trial.needs for trial in of) else "make bench"
     if not lines:
-        order = "make real" if any(trial.needs for trial in of) else "make bench"
         more = f"Not recorded yet: {order}. {more}"
+    elif missing:
+        more = f"Not recorded yet ({order}): {'; '.join(missing)}. {more}"
     part = parts(claim)[0]
     arms = claim.get("arms", f"{arm(part['better'])} against {rival(part)}")
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()

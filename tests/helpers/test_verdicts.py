@@ -191,6 +191,14 @@ def test_what_is_not_recorded_names_its_order(monkeypatch, needs, order):
     assert word == "undecided" and f"Not recorded yet: make {order}." in box[3]
 
 
+def test_the_parts_that_are_not_recorded_are_named(monkeypatch):
+    rows = table(A=("large", "large"), B=("none", "none"))
+    parts = [dict(when="it is B", worse="B"), dict(when="it is C", worse="C")]
+    word, box = decided(monkeypatch, rows, parts=parts)
+    assert word == "holds only when it is B"
+    assert "Not recorded yet (make bench): it is C. More." in box[3]
+
+
 def test_the_choice_of_test_groups_widens_the_interval(monkeypatch):
     rows = table(A=("large", "large"), B=("none", "none"))
     narrow = decided(monkeypatch, rows)[1][4][0]
