@@ -29,7 +29,7 @@ test: $(ENV)
 	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --durations 10
 	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 -v
 	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
-	$(BIN)/pytest tests/book/test_site.py -n 2
+	$(BIN)/pytest tests/book/test_site.py
 
 drawn: $(ENV)
 	$(BIN)/python -m book._ext.drawn
