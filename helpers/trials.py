@@ -97,7 +97,7 @@ class Trial:
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
         self.evaluate, self.settings = evaluate, settings
-        self.seeds, self.chosen = seeds or LIVE, seeds is not None
+        self.seeds = seeds or LIVE
         self.rows, self.runs, self.table = {}, {}, None
 
     def run(self, *opened, report=None):
@@ -109,11 +109,16 @@ class Trial:
         machine's number of cores. The networks are kept: `runs[name]` lists the Runs
         in the order of the seeds. `report(done, of)` is called as they finish. The
         table holds what was trained and, of the same budget, all that is on record;
-        where it has both, they must agree, or AssertionError is raised.
+        where it has both, they must agree, or AssertionError is raised. ValueError for
+        a name that is no variant.
         """
+        for name in opened:
+            if name not in self.variants:
+                known = ", ".join(map(text, self.variants))
+                raise ValueError(f"{self.name} has no variant {name!r}, but: {known}")
         self.rows, self.runs = {}, {}
         names, seeds = self.variants, self.seeds
-        if not self.chosen and self.on_record():
+        if seeds is LIVE and self.on_record():
             names, seeds = dict.fromkeys([next(iter(names)), *opened]), seeds[:1]
         self.train(names, seeds, report)
         live, known = self.live_table(), self.recorded(self.steps)

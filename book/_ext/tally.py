@@ -90,9 +90,14 @@ def executed():
     return found
 
 
+def all_boxes(runs):
+    """The boxes of executed chapters: chapter to a dict from slug to box."""
+    return {chapter: boxes(notebook) for chapter, notebook in runs.items()}
+
+
 def stored():
-    """The boxes of all stored runs: a dict from chapter to a dict from slug to box."""
-    return {chapter: boxes(notebook) for chapter, notebook in executed().items()}
+    """The boxes of all stored runs."""
+    return all_boxes(executed())
 
 
 def withdrawn(notebook):
@@ -167,9 +172,11 @@ def sign(told):
     )
 
 
-def answer(runs, what, slug):
-    """What stands on the page where it asked; KeyError for what there is not."""
-    chapters = {chapter: boxes(notebook) for chapter, notebook in runs.items()}
+def answer(runs, chapters, what, slug):
+    """What stands on the page where it asked; KeyError for what there is not.
+
+    `runs` are the executed notebooks, `chapters` their boxes.
+    """
     if what == "table":
         return table(chapters, withdrawn(runs[LINEAGE]) if LINEAGE in runs else ())
     if what == "count":
@@ -188,9 +195,10 @@ def fill(app, page, source):
     """Answer a page that asks."""
     if ASKED.search(source[0]):
         runs = executed()
+        chapters = all_boxes(runs)  # once, however often the page asks
 
         def told(found):
-            return answer(runs, *found.groups())
+            return answer(runs, chapters, *found.groups())
 
         source[0] = ASKED.sub(told, source[0])
 

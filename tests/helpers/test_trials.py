@@ -284,6 +284,11 @@ def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypat
         assert [len(trial.runs[name]) for name in trained] == [1] * len(trained)
 
 
+def test_a_name_that_is_no_variant_is_refused():
+    with pytest.raises(ValueError, match="toys/a has no variant 'fat', but: slow, fa"):
+        make().run("fat")
+
+
 def test_more_networks_of_a_variant_are_trained_when_asked_for(
     side_by_side, monkeypatch
 ):
