@@ -35,18 +35,6 @@ def drop_widget_state(app, pagename, templatename, context, doctree):
     scripts[:] = [s for s in scripts if not state <= s.attributes.items()]
 
 
-def drop_mathematics(app, pagename, templatename, context, doctree):
-    """Take MathJax, 1.2 MB, from a page without a formula."""
-    if 'class="math' not in context.get("body", ""):
-        scripts = context["script_files"]
-        scripts[:] = [s for s in scripts if "mathjax" not in described(s)]
-
-
-def described(script):
-    """Return a script's address and text, in small letters."""
-    return f"{script.filename} {script.attributes.get('body')}".lower()
-
-
 def prepare_pictures(app, pagename, templatename, context, doctree):
     """Let pictures load when a reader comes near, and open large at a tap."""
     if "<img " in context.get("body", ""):
@@ -158,7 +146,7 @@ def describe(app, pagename, templatename, context, doctree):
 
 def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
-    changes = drop_widget_state, drop_mathematics, keep_spreads_whole, drop_names
+    changes = drop_widget_state, keep_spreads_whole, drop_names
     # The last one moves what the one before it has put there.
     for change in (*changes, prepare_pictures, move_apart):
         app.connect("html-page-context", change, priority=900)

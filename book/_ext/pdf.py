@@ -50,7 +50,7 @@ def print_page(browser, page, file):
     """Print one page to the PDF `file`; stop with Chromium's words if it cannot."""
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
-    command += ["--virtual-time-budget=30000"]  # for mathematics and pictures
+    command += ["--virtual-time-budget=30000"]  # for pictures
     command += [f"--print-to-pdf={file}", f"{page.as_uri()}?answers"]
     told = subprocess.run(command, capture_output=True, text=True)
     if not file.is_file():

@@ -24,16 +24,6 @@ def test_pictures_wait_and_those_inside_a_script_stay_as_they_are():
     assert changed(pages.prepare_pictures, "<p>text</p>")[0] == "<p>text</p>"
 
 
-def test_mathematics_is_loaded_where_there_is_a_formula():
-    library = SimpleNamespace(filename="mathjax/tex-chtml.js", attributes={})
-    setting = SimpleNamespace(filename=None, attributes={"body": "window.MathJax = 1"})
-    other = SimpleNamespace(filename="print.js", attributes={})
-    scripts = [library, setting, other]
-    assert changed(pages.drop_mathematics, "<p>x</p>", scripts)[1] == [other]
-    formula = '<span class="math notranslate">x</span>'
-    assert changed(pages.drop_mathematics, formula, scripts)[1] == scripts
-
-
 def test_a_mean_and_its_spread_stay_on_one_line():
     body, _ = changed(pages.keep_spreads_whole, "<td>0.60 ± 0.03</td> the ± is")
     assert body == "<td>0.60\u00a0±\u00a00.03</td> the ± is"
