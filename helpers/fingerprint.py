@@ -22,23 +22,25 @@ SETTINGS = dict(batch=2, steps=5, every=5, lr=5e-3)  # 5: the shortest cycle of 
 
 @functools.cache
 def canary():
-    """The tenth loss of a small training in float32, nine digits: a text.
+    """A loss of a small training on drawn pictures in float32, nine digits: a text.
 
-    Processors round differently, and training makes much of it. Where two machines
-    agree on this number, they agree on a training's scores.
+    Processors round differently, when they draw and when they train, and training makes
+    much of it. Where two machines agree on this number, they agree on a training's
+    scores.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    images, masks = data.surfaces(8, seed=0).tensors
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
-            nn.ConvTranspose2d(16, 8, 2, stride=2), nn.Conv2d(8, 1, 1),
+            nn.MaxPool2d(2), nn.Conv2d(8, 64, 3, padding=1), nn.BatchNorm2d(64),
+            nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(64, 8, 4, stride=4), nn.Conv2d(8, 1, 1),
         )  # fmt: skip
-        images, masks = torch.rand(8, 3, 64, 64), torch.rand(8, 1, 64, 64).round()
     optimizer = torch.optim.AdamW(net.parameters(), 1e-2, fused=True)
-    for _ in range(10):
+    for _ in range(30):
         loss = F.binary_cross_entropy_with_logits(net(images), masks)
         optimizer.zero_grad()
         loss.backward()
@@ -47,21 +49,23 @@ def canary():
     return f"{loss.item():.9g}"
 
 
-def small_sets(sets):
+def small_sets(sets, nudge=0):
     """A few pictures of each of the `data.Sets`, in double precision.
 
-    In the place of one data set there may be a dict of them.
+    In the place of one data set there may be a dict of them. Each value is moved by
+    `nudge` of itself, up or down by lot. Processors draw pictures that differ by 1e-7,
+    a rounding in float32: a number that this much moves tells nothing of the code.
     """
     parts = []
     for part in sets:
         if isinstance(part, dict):
-            parts.append({name: small(own) for name, own in part.items()})
+            parts.append({name: small(own, nudge) for name, own in part.items()})
         else:
-            parts.append(small(part))
+            parts.append(small(part, nudge))
     return data.Sets(*parts)
 
 
-def small(dataset):
+def small(dataset, nudge=0):
     """A few pictures from all over a data set, in double precision.
 
     Whole real pictures, to test on, stay as they are: `real.answer` turns them.
@@ -73,26 +77,12 @@ def small(dataset):
     else:
         images, masks = training.batch_of(dataset, range(PICTURES))
     few = torch.linspace(0, len(images) - 1, min(PICTURES, len(images))).long()
+    images = images[few].double()
+    lot = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).round()
+    images *= 1 + nudge * (2 * lot - 1)
     if masks.is_floating_point():
         masks = masks.double()
-    return TensorDataset(images[few].double(), masks[few])
-
-
-def nudged(make, nudge):
-    """A function that makes a network and moves each weight by this share of itself.
-
-    Where a nudge of 1e-14 moves a number of the fingerprint, the training is chaotic
-    and the number tells nothing of the code.
-    """
-
-    @functools.wraps(make)
-    def nudge_it(*arguments, **more):
-        net = make(*arguments, **more)
-        for weights in net.parameters():
-            weights.data *= 1 + nudge
-        return net
-
-    return nudge_it
+    return TensorDataset(images, masks[few])
 
 
 @contextmanager

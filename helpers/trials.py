@@ -230,7 +230,7 @@ class Trial:
 
         Its settings that are numbers, and what its training computes in small: with few
         pictures and steps, in double precision, else all the way of `one`. `nudge` is
-        how much the first weights are moved. A rate is no part of it: the table has it.
+        how much the pictures are moved. A rate is no part of it: the table has it.
         """
         marks = dict(live_steps=str(self.steps))
         for key, value in (self.settings | self.variants[name]).items():
@@ -246,9 +246,8 @@ class Trial:
     def _small(self, name, nudge=0):
         """A variant trained in small: Run, row and pictures."""
         own = self.settings | self.variants[name]
-        make = fingerprint.nudged(own["net"], nudge)
         small = copy.copy(self)
-        small.variants = {name: own | dict(net=make) | fingerprint.SETTINGS}
+        small.variants = {name: own | fingerprint.SETTINGS}
         small.steps, small.tune = fingerprint.SETTINGS["steps"], False
         before = None
         if "after" in own:
@@ -257,7 +256,7 @@ class Trial:
         few = fingerprint.PICTURES
         with real.drawn(few):
             with data.first(few, fill=True):
-                sets = fingerprint.small_sets(self.draws(name)(0))
+                sets = fingerprint.small_sets(self.draws(name)(0), nudge)
             with data.first(few), fingerprint.double_precision():
                 run, row = small.one(name, 0, small.steps, sets, before)
         return run, row, sets

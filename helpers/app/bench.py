@@ -16,6 +16,7 @@ import argparse
 import functools
 import itertools
 import json
+import math
 import os
 import platform
 import sys
@@ -158,7 +159,9 @@ def add_rate(job, row):
 
 # --- fingerprints -----------------------------------------------------------------
 
-CHAOS = "~"  # stands for a number that the smallest nudge of the weights moves
+NUDGE = 2**-23  # the rounding of float32, by which processors draw differently
+DIGITS = 5  # of a number of a fingerprint that have to agree, if it is steady
+UNSTEADY = "~"  # 0.1457~2: a nudge of the pictures leaves but two digits; 0.1457~: none
 
 
 def marks(keys, nudge=0):
@@ -204,22 +207,45 @@ def changed(now, then):
     for key, row in now.items():
         kept = then.get(key, {})
         for name in row.keys() | kept.keys():
-            if kept.get(name) not in (CHAOS, row.get(name)):
+            if not same(kept.get(name), row.get(name)):
                 found.append(key)
                 break
     return found
+
+
+def same(kept, text):
+    """Whether two marks agree: whole numbers exactly, others in their steady digits."""
+    if kept == text:
+        return True
+    if kept is None or text is None or kept.isdigit():
+        return False
+    number, unsteady, digits = kept.partition(UNSTEADY)
+    if unsteady and not digits:
+        return True
+    return math.isclose(
+        float(number), float(text), rel_tol=10 ** -int(digits or DIGITS)
+    )
+
+
+def steady(text, nudged):
+    """A mark, and behind UNSTEADY how many of its digits a nudge leaves alone."""
+    if same(text, nudged) or nudged is None:
+        return text
+    for digits in range(DIGITS - 1, 0, -1):
+        if math.isclose(float(text), float(nudged), rel_tol=10**-digits / 3):
+            return f"{text}{UNSTEADY}{digits}"
+    return f"{text}{UNSTEADY}"
 
 
 def settle(names):
     """Drop the rows of other code; note the fingerprints of what will be trained."""
     then, now = noted(names), marks(variants(names))
     other = changed(now, then)
-    nudged = marks(other, nudge=1e-14)
+    nudged = marks(other, nudge=NUDGE)
     for key in other:
         print("new or changed:", " / ".join(key), flush=True)
         for name, text in now[key].items():
-            if nudged[key].get(name) != text:
-                now[key][name] = CHAOS
+            now[key][name] = steady(text, nudged[key].get(name))
     for key in now.keys() - set(other):
         now[key] = then[key]
     for chapter in names:

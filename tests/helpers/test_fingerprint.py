@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from helpers import data, fingerprint, probes, training
 
@@ -12,10 +13,11 @@ def small_net(share=None):
 
 
 def digits(make=small_net, nudge=0, loss=training.bce_dice):
-    sets = fingerprint.small_sets(data.draw(data.surfaces, (20,) * 3, size=16))
+    drawn = data.draw(data.surfaces, (20,) * 3, size=16)
+    sets = fingerprint.small_sets(drawn, nudge)
     with fingerprint.double_precision():
         torch.manual_seed(0)
-        net = fingerprint.nudged(make, nudge)()
+        net = make()
         settings = fingerprint.SETTINGS | dict(every=1, loss=loss)
         run = training.fit(net, sets.train, sets.validation, **settings)
     return fingerprint.digits(run, dict(score=1 / 3), (1, 3, 16, 16))
@@ -35,7 +37,7 @@ def test_a_fingerprint_holds_what_was_computed():
     [
         dict(make=lambda: nn.Sequential(*small_net(), nn.Tanh())),
         dict(loss=nn.functional.mse_loss),
-        dict(nudge=1e-3),
+        dict(nudge=0.1),
     ],
 )
 def test_a_change_shows(changes):
@@ -48,6 +50,14 @@ def test_a_rewrite_and_a_tiny_nudge_do_not():
         return nn.Sequential(nn.Sequential(first, nn.ReLU()), head)
 
     assert digits(make=rewritten) == digits() == digits(nudge=1e-14)
+
+
+def test_a_nudge_moves_each_value_by_as_much_up_or_down():
+    drawn = data.draw(data.surfaces, (20,) * 3, size=16)
+    was = fingerprint.small_sets(drawn).test.tensors[0]
+    moved = fingerprint.small_sets(drawn, 1e-3).test.tensors[0] - was
+    assert torch.allclose(moved.abs(), 1e-3 * was)
+    assert (moved > 0).any() and (moved < 0).any()
 
 
 def test_double_precision_ends_with_its_block():
@@ -85,9 +95,15 @@ def test_few_pictures_are_those_that_the_set_begins_with(make):
     assert make(8, size=64, seed=3).tensors[0].equal(whole[0])
 
 
-def test_the_canary_is_the_same_each_time_and_nine_digits():
+def test_the_canary_is_the_same_each_time_and_nine_digits(monkeypatch):
     once = fingerprint.canary()
     fingerprint.canary.cache_clear()
     torch.manual_seed(3)
     assert fingerprint.canary() == once and 0 < float(once) < 1
     assert len(once.replace(".", "").lstrip("0")) >= 8
+    drawn = data.surfaces(8, seed=0).tensors
+    other = TensorDataset(drawn[0] * (1 + 2**-22), drawn[1])  # another processor's
+    monkeypatch.setattr(data, "surfaces", lambda n, seed: other)
+    fingerprint.canary.cache_clear()
+    assert fingerprint.canary() != once
+    fingerprint.canary.cache_clear()

@@ -32,7 +32,7 @@ def house(tmp_path, monkeypatch):
     def marks(keys, nudge=0):
         found = {}
         for key in keys:
-            chaos = "9" if nudge else "8"
+            chaos = "0.1" if nudge else "8.5"
             found[key] = dict(macs="1", loss="2", chaos=chaos) | state["marks"].get(
                 key, {}
             )
@@ -145,11 +145,33 @@ def test_what_computes_something_else_is_trained_anew(house, monkeypatch):
 
 def test_what_a_nudge_moves_is_not_compared(house, monkeypatch):
     run(monkeypatch)
-    assert bench.noted(["04_x"])["04_x", "asks", "U"]["chaos"] == bench.CHAOS
+    assert bench.noted(["04_x"])["04_x", "asks", "U"]["chaos"] == "8.5~"
     house["marks"]["04_x", "asks", "U"] = dict(chaos="7")
     assert run(monkeypatch, "--check") == 0
     house["marks"]["04_x", "asks", "U"] = dict(score="7")  # one more number
     assert run(monkeypatch, "--check") == 1
+
+
+@pytest.mark.parametrize(
+    "kept, text, agree",
+    [
+        ("0.3~", "0.5", True), ("0.5", "0.5", True), ("nan", "nan", True),
+        ("0.123456", "0.123457", True), ("0.123456", "0.123556", False),
+        ("0.123456~2", "0.123556", True), ("0.123456~2", "0.133556", False),
+        ("116337", "116338", False), (None, "0.5", False), ("0.5", None, False),
+    ],
+)  # fmt: skip
+def test_marks_agree_in_their_steady_digits_and_counts_exactly(kept, text, agree):
+    assert bench.same(kept, text) == agree
+
+
+@pytest.mark.parametrize(
+    "nudged, kept",
+    [("0.123457", "0.123456"), ("0.123656", "0.123456~2"), ("0.5", "0.123456~")],
+)
+def test_digits_that_a_nudge_moves_are_not_steady(nudged, kept):
+    assert bench.steady("0.123456", nudged) == kept
+    assert bench.same(kept, nudged)
 
 
 def test_another_rate_is_another_training(house, monkeypatch):
