@@ -78,7 +78,8 @@ def small(dataset, nudge=0):
         images, masks = training.batch_of(dataset, range(PICTURES))
     few = torch.linspace(0, len(images) - 1, min(PICTURES, len(images))).long()
     images = images[few].double()
-    lot = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).round()
+    random = torch.Generator().manual_seed(0)
+    lot = torch.rand(images.shape, generator=random).round().double()
     images *= 1 + nudge * (2 * lot - 1)
     if masks.is_floating_point():
         masks = masks.double()
