@@ -381,7 +381,7 @@ def agree(live, record):
     Both are indexed alike, the record is that of the live budget. On a machine that
     computes as the recorder's did, which the canary tells, the same seed gives the same
     scores, to 1e-4. On any other the mean of each variant lies within four deviations
-    of the recorded ones, pooled over the variants.
+    of the recorded ones, pooled over the variants, and 0.03: some have no spread.
     """
     both = live.index.intersection(record.index)
     if not len(both):
@@ -399,7 +399,7 @@ def agree(live, record):
     others = ~same
     if others.any():
         spread = record[columns].astype(float).groupby(level=levels).std()
-        allowed = 4 * np.sqrt((spread**2).mean()) + 0.01
+        allowed = 4 * np.sqrt((spread**2).mean()) + 0.03
         moved = (now[others] - then[others]).groupby(level=levels).mean().abs()
         assert not (moved > allowed).any(axis=None), disagree(now, then)
     return len(both)
