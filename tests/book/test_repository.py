@@ -282,12 +282,12 @@ def test_a_run_is_kept_for_new_prose_and_dropped_for_new_code(tmp_path, monkeypa
 def test_no_file_is_too_large():
     large, weights = [], 0
     for path in listed():
-        if path.suffix == ".safetensors":  # of six small networks, in float16
+        if path.suffix == ".safetensors":  # in float16; U²-Net alone takes 1.5 MB
             weights += path.stat().st_size
         elif path.stat().st_size > LARGEST:
             large.append(path)
     assert not large, "larger than 600 KiB"
-    assert weights < 4 * LARGEST
+    assert weights < 6 * LARGEST
 
 
 def test_no_file_tells_of_a_machine_or_of_the_old_tools():
