@@ -1,5 +1,7 @@
 """What a page leaves out, and what it keeps in files beside it."""
 
+import base64
+import hashlib
 import html
 import re
 from pathlib import Path
@@ -11,6 +13,10 @@ from helpers import embed
 
 APART = re.compile(r'<script type="([^"]+)" data-live="(\w+)">(.*?)</script>', re.S)
 FOLDER = "_static/live"
+PICTURES = "_static/pictures"
+INSIDE = re.compile(  # a picture inside a page, or inside the frames of a demo
+    r'(<img [^>]*?src=\\?")data:image/(png|jpeg);base64,([\w+/=]{2000,})'
+)
 PICTURE = re.compile(r"<script.*?</script>|<img (?!loading)", re.S)
 SPREAD = re.compile(r"(?<=\d) ± (?=\d)")  # 0.60 ± 0.03
 MISNAMED = re.compile(  # what a screen reader would say in place of what is there
@@ -40,6 +46,26 @@ def prepare_pictures(app, pagename, templatename, context, doctree):
     if "<img " in context.get("body", ""):
         body = PICTURE.sub(lazy, context["body"])
         context["body"] = body + embed.large_view()
+
+
+def part_pictures(app, pagename, templatename, context, doctree):
+    """Move pictures that a page carries inside it into files: it is read sooner.
+
+    A demo's frames are then fetched as they are shown. What a canvas reads, which may
+    read no file, is no <img>, and stays.
+    """
+    if "base64" not in context.get("body", ""):
+        return
+    url, folder = context["pathto"](PICTURES, resource=True), Path(app.outdir, PICTURES)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def move(match):
+        start, kind, text = match.groups()
+        name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.{kind}"
+        (folder / name).write_bytes(base64.b64decode(text))
+        return f"{start}{url}/{name}"
+
+    context["body"] = INSIDE.sub(move, context["body"])
 
 
 def lazy(match):
@@ -148,7 +174,7 @@ def setup(app):
     """Connect to Sphinx, after myst-nb has added its scripts to the page."""
     changes = drop_widget_state, keep_spreads_whole, drop_names
     # The last one moves what the one before it has put there.
-    for change in (*changes, prepare_pictures, move_apart):
+    for change in (*changes, prepare_pictures, part_pictures, move_apart):
         app.connect("html-page-context", change, priority=900)
     app.connect("html-page-context", set_language)
     app.connect("html-page-context", describe)

@@ -1,5 +1,7 @@
 """book/_ext/pages.py and pdf.py: what a page leaves out, and the book as a PDF."""
 
+import base64
+import json
 import shutil
 from types import SimpleNamespace
 
@@ -22,6 +24,24 @@ def test_pictures_wait_and_those_inside_a_script_stay_as_they_are():
     assert body.startswith(f'<img loading="lazy" src="a.png">{data}')
     assert "largeView" in body  # opens them large
     assert changed(pages.prepare_pictures, "<p>text</p>")[0] == "<p>text</p>"
+
+
+def test_pictures_inside_a_page_become_files(tmp_path):
+    data = base64.b64encode(bytes(range(256)) * 8).decode()
+    url = f"data:image/png;base64,{data}"
+    frames = json.dumps([f'<img alt="x" src="{url}">'])
+    sheet = json.dumps(dict(clean=url))  # for a canvas, which reads no file
+    small = '<img src="data:image/png;base64,aaaa">'
+    body = f'<img alt="x" src="{url}">{small}<script>{frames}{sheet}</script>'
+    app = SimpleNamespace(outdir=tmp_path)
+    context = dict(body=body, pathto=lambda path, resource: f"../{path}")
+    pages.part_pictures(app, "page", "page.html", context, None)
+    (file,) = (tmp_path / pages.PICTURES).iterdir()
+    assert file.read_bytes() == bytes(range(256)) * 8
+    there = f"../{pages.PICTURES}/{file.name}"
+    frames = json.dumps([f'<img alt="x" src="{there}">'])
+    first = f'<img alt="x" src="{there}">{small}'
+    assert context["body"] == f"{first}<script>{frames}{sheet}</script>"
 
 
 def test_a_mean_and_its_spread_stay_on_one_line():
