@@ -1,9 +1,10 @@
-"""What a training computes, in six digits: what a recorded result belongs to.
+"""What a training computes, in a few digits: what a recorded result belongs to.
 
 A record belongs to behaviour, not to text. So the whole way of a recorded training is
-gone in small and in double precision, where processors agree: six pictures to train on,
-to validate and to test, five steps at batch 2. A rewrite that computes the same leaves
-the digits as they are; a change that does not, shows.
+gone in small and in double precision: six pictures to train on, to validate and to
+test, five steps at batch 2. A rewrite that computes the same leaves the digits as they
+are; a change that does not, shows. Processors draw pictures that differ in their last
+bit: how many digits this leaves alone is told by a nudge, see helpers/app/bench.py.
 """
 
 import functools
