@@ -274,6 +274,17 @@ def test_the_record_belongs_to_this_code():
     assert not bench.changed(now, then), "the code has changed: make bench"
 
 
+def test_a_training_repeats_its_record():
+    """To the fourth digit, on a processor that rounds as the recorder's."""
+    trial = bench.trials_of("00_segmentation")["common"]
+    (name,) = trial.variants
+    _, row = trial.one(name, 100, trial.steps)
+    then = trial.recorded(trial.steps).loc[name, 100]
+    alike = then.canary == record.fingerprint.canary()
+    apart = abs(row["iou"] - then.iou)
+    assert apart < (1e-4 if alike else 0.1)
+
+
 def test_every_row_has_its_fingerprint_and_its_place():
     for name in recorded():
         table, noted = trials.read(name), bench.noted([name])
