@@ -48,7 +48,7 @@ def mathml(tex, block=False):
 def signs():
     """All characters of the font, as one text."""
     ranges = ["".join(map(chr, range(*ends))) for ends in LETTERS]
-    return SIGNS + "\u2061" + "".join(ranges)  # the invisible "applied to"
+    return SIGNS + "\u00a0\u2061" + "".join(ranges)  # a space, "applied to"
 
 
 def visit_math(self, node):
