@@ -17,7 +17,7 @@ from sphinx.util import logging
 
 FONT = "_static/math.woff"
 FULL = "ziamath/fonts/STIXTwoMath-Regular.ttf"
-SIGNS = "¯±·×‖…′ℎℓ→⇒⟹∂∈∑−√∞∥≈≤≥⋅⋯"  # beyond ASCII and the letters below
+SIGNS = "¯±·×ϵ‖…′ℎℓ→⇒⟹∂∈∑−√∞∥≈≤≥⋅⋯"  # beyond ASCII and the letters below
 LETTERS = ((0x20, 0x7F), (0x3B1, 0x3CA), (0x1D434, 0x1D468), (0x1D6FC, 0x1D71C))
 CONVERTER = LatexToMathML(fancy_error=False)
 # A prime is raised already: as an exponent it would be tiny, and float.
