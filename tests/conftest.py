@@ -36,6 +36,8 @@ def browser(tmp_path_factory):
     phone = {"width": 390, "height": 844, "pixelRatio": 1}
     options.add_experimental_option("mobileEmulation", {"deviceMetrics": phone})
     chromium = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    # A window that lies behind another has no focus, and tells pages of none.
+    chromium.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     yield chromium
     chromium.quit()
 
