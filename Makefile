@@ -11,7 +11,7 @@
 #                       hours and more. make real SET=dsb2018: on that set alone
 
 # The record was made without AVX-512, which rounds otherwise: none of these uses it, so
-# that what is trained here is what was recorded there, digit by digit.
+# that what is trained here is what was recorded there, with few exceptions to the digit.
 export ONEDNN_MAX_CPU_ISA = AVX2
 export NPY_DISABLE_CPU_FEATURES = X86_V4,AVX512_ICL,AVX512_SPR
 
