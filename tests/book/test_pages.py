@@ -49,6 +49,12 @@ def test_a_mean_and_its_spread_stay_on_one_line():
     assert body == "<td>0.60\u00a0±\u00a00.03</td> the ± is"
 
 
+def test_code_marks_only_what_has_a_colour_of_its_own():
+    code = '<span class="k">def</span><span class="w"> </span><span class="nf">f</span>'
+    body, _ = changed(pages.join_plain_code, f'{code}<span class="p">():</span>')
+    assert body == '<span class="k">def</span> <span class="nf">f</span>():'
+
+
 def test_a_fold_is_called_what_it_says():
     fold = '<summary aria-label="Toggle hidden content"><p>How this was made</p>'
     assert changed(pages.drop_names, fold)[0] == "<summary><p>How this was made</p>"

@@ -53,6 +53,15 @@ def place(path):
     return str(path.relative_to(SITE))
 
 
+def test_unmarked_code_has_the_colours_that_its_marks_would_give():
+    rules = (SITE / "_static" / "pygments.css").read_text()
+    for theme in ("light", "dark"):
+        colour = f'"{theme}"] .highlight %s{{[^}}]*color: (#\\w+)'
+        (text,) = re.findall(colour % "", rules)
+        for kind in ("n", "nn", "nx", "p", "pm", "w"):
+            assert re.findall(colour % rf"\.{kind} ", rules) == [text], (theme, kind)
+
+
 def loaded(page):
     """Yield the addresses that a page makes a browser load (None for inline code)."""
     for tag in page.find_all(list(LOADED)):
