@@ -16,6 +16,7 @@ import torchinfo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers import training
 from helpers.trace import evaluating, on_meta
 
 MULTIPLYING = ("conv", "linear", "addmm", "matmul", "bmm", "einsum")  # fvcore's names
@@ -110,14 +111,20 @@ def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, f
     torch.set_num_threads(1)
     try:
         for _ in range(repeats + warm_up):
-            forward.append(_seconds(net, x, training=False))
-            both.append(_seconds(net, x, training=True))
+            forward.append(seconds(net, x))
+            both.append(seconds(net, x, training=True))
     finally:
         torch.set_num_threads(threads)
+        del net
+        training.give_back()
     return statistics.median(forward[warm_up:]), statistics.median(both[warm_up:])
 
 
-def _seconds(net, x, training) -> float:
+def seconds(net: nn.Module, x: torch.Tensor, training: bool = False) -> float:
+    """Processor seconds of one forward pass; with `training` of the way back too.
+
+    Leaves the network in the mode that it ran in, and with the gradients of its mean.
+    """
     net.train(training)
     start = time.process_time()
     with torch.set_grad_enabled(training):

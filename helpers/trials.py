@@ -199,6 +199,7 @@ class Trial:
             row = evaluate(run, sets.test)
         best = training.best_row(run.history)["score"]
         how = dict(validation=best, lr=own["lr"], seconds=seconds)
+        training.give_back()
         return run, row | how
 
     def settings_of(self, name, steps, **changes):

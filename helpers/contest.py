@@ -1,0 +1,76 @@
+"""Several networks on several probes, read from the record: who is ahead where.
+
+`compared` is a function of (network, probe, budget, rival) that returns what
+`verdicts.compare` returns, or None where a field is not recorded. A budget is "short"
+or "long".
+"""
+
+import pandas
+
+from helpers import figures, verdicts
+
+WORDS = ("holds", "does not hold here", "equal within 0.03", "undecided",
+         "not learned at this budget", "not recorded")  # fmt: skip
+
+
+def heat_map(compared, networks, probes, budget, rival="U-Net"):
+    """Show the mean scores, coloured by the difference to a rival.
+
+    Grey where the interval of that difference holds 0. Returns the matplotlib figure.
+    """
+    means = pandas.DataFrame(index=list(probes), columns=list(networks), dtype=float)
+    gains = means.copy()
+    for probe in probes:
+        for network in networks:
+            found = compared(network, probe, budget, rival)
+            if found is None:
+                continue
+            verdict, gain, mine, _ = found
+            means.loc[probe, network] = mine.mean()
+            if verdict.low > 0 or verdict.high < 0 or network == rival:
+                gains.loc[probe, network] = gain.mean()
+    return figures.heat_map(means, gains, f"difference to {rival}")
+
+
+def unbeaten(compared, networks, probe, budget):
+    """Return the networks that none of the others surely beats, in their order.
+
+    None is named where a pair is not recorded yet.
+    """
+    good = []
+    for name in networks:
+        beaten = []
+        for rival in networks:
+            found = compared(rival, probe, budget, name)
+            beaten.append(found is None or found[0].low > 0)
+        if not any(beaten):
+            good.append(name)
+    return good
+
+
+def tally(compared, networks, probes, budget, rival="U-Net"):
+    """Tell in a table how often each network gets which word against a rival."""
+    rows = []
+    for network in networks:
+        counts = dict.fromkeys(WORDS, 0)
+        for probe in probes:
+            found = compared(network, probe, budget, rival)
+            counts[found[0].word if found else "not recorded"] += 1
+        rows.append((network, *counts.values()))
+    caption = f"Against the {rival}, {budget} trainings"
+    return figures.table(rows, ["network", *WORDS], caption)
+
+
+def at_home(compared, homes, rival, budget):
+    """Compare each network with a rival on its own probe: words and numbers.
+
+    `homes` maps a network to its probe. Returns a dict from condition to word, as
+    `verdicts.only_when` takes it, and the numbers in one line.
+    """
+    words, numbers = {}, []
+    for name, probe in homes.items():
+        found = compared(name, probe, budget, rival)
+        words[f"it is {name}"] = found[0].word if found else "undecided"
+        if found:
+            numbers.append(f"{probe}: {name} {verdicts.line(*found)}")
+    return words, "; ".join(numbers)
