@@ -16,7 +16,7 @@ import torchinfo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import training
+from helpers import memory
 from helpers.trace import evaluating, on_meta
 
 MULTIPLYING = ("conv", "linear", "addmm", "matmul", "bmm", "einsum")  # fvcore's names
@@ -41,7 +41,7 @@ def macs(net: nn.Module, *input_shape: int) -> int:
 
 def fvcore_macs(net: nn.Module, *input_shape: int) -> int:
     """The same by fvcore: the network runs once, in evaluation mode, on zeros."""
-    log = logging.getLogger("torch.jit._trace")
+    log = logging.getLogger("torch.jit._trace")  # torch's own: it warns of constants
     level = log.level
     with evaluating(net), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -116,7 +116,7 @@ def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, f
     finally:
         torch.set_num_threads(threads)
         del net
-        training.give_back()
+        memory.give_back()
     return statistics.median(forward[warm_up:]), statistics.median(both[warm_up:])
 
 
@@ -182,6 +182,7 @@ def _by_storage(tensors) -> dict:
 
 
 def _storage(tensor) -> int:
+    # No public name tells storages apart that hold nothing, as those on meta.
     return tensor.untyped_storage()._cdata
 
 

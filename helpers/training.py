@@ -8,9 +8,7 @@ logits (N, K, h, w). A network may return several maps: the first one is its ans
 and the loss gets them all.
 """
 
-import ctypes
 import math
-import sys
 import time
 from dataclasses import dataclass
 
@@ -19,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from helpers import metrics
+from helpers import memory, metrics
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Run:
     def predict(self, dataset):
         """Logits (N, K, h, w), and the masks (N, 1, h, w) that belong to them."""
         found = predict(self.net, dataset)
-        give_back()
+        memory.give_back()
         return found
 
     def segment(self, dataset):
@@ -174,15 +172,6 @@ def predict(net, dataset):
             logits.append(main_map(net(images.to(like))).cpu())
             masks.append(crop_to(batch_masks[:, :1].cpu(), logits[-1]))
     return torch.cat(logits), torch.cat(masks)
-
-
-def give_back():
-    """Return freed memory to the system, which Linux's C library keeps for later.
-
-    After a training that is a third of what a chapter seems to need.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 # --- losses and a start -----------------------------------------------------------

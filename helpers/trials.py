@@ -21,7 +21,7 @@ import numpy as np
 import pandas
 import torch
 
-from helpers import data, fingerprint, metrics, page, real, training
+from helpers import data, fingerprint, memory, metrics, page, real, training
 
 RECORDS = Path(__file__).resolve().parents[1] / "notebooks"
 LIVE = (100, 101, 102)  # the first recorded seeds; lower ones are for pilots
@@ -199,7 +199,7 @@ class Trial:
             row = evaluate(run, sets.test)
         best = training.best_row(run.history)["score"]
         how = dict(validation=best, lr=own["lr"], seconds=seconds)
-        training.give_back()
+        memory.give_back()
         return run, row | how
 
     def settings_of(self, name, steps, **changes):

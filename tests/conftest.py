@@ -42,7 +42,7 @@ def browser(tmp_path_factory):
     chromium.quit()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """Torch computes with one thread, as where trainings run, and then as before."""
     before = torch.get_num_threads()

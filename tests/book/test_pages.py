@@ -2,13 +2,13 @@
 
 import base64
 import json
-import shutil
 from types import SimpleNamespace
 
 import pytest
 from pypdf import PdfReader
 
 from book._ext import pages, pdf
+from tests.conftest import chromedriver
 
 
 def changed(change, body, scripts=()):
@@ -92,8 +92,7 @@ def test_pages_keep_no_icons_no_index_and_wait_for_no_script(tmp_path):
 
 
 def test_a_pdf_has_bookmarks_and_links_that_stay_inside(tmp_path):
-    if not any(map(shutil.which, pdf.NAMES)):
-        pytest.skip("no Chromium here")
+    chromedriver()  # which comes with a Chromium
     one, other = tmp_path / "one.html", tmp_path / "other.html"
     away = '<a href="file.zip">a download</a>'
     one.write_text(f'<h1>One</h1><a href="other.html">to the other</a> {away}')

@@ -14,9 +14,10 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CELLS, LINES, MEDIAN, DENSITY = 72, 16, 6, 3  # 70 cells, and two live demos
+CELLS, LINES, MEDIAN, DENSITY = 70, 16, 6, 3
 # Chapter 08 defines eleven trials and shows their record: to become shorter.
 MEDIANS = {"08_lineage": 9}
+MOST = {"05_inception_unet": 71}  # cells: it has four trials and two kinds of pooling
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef)
 
@@ -114,16 +115,18 @@ def too_dense(sources):
 
 def chapter_complaints(path):
     """Return what a notebook does against the rules, one line each."""
-    cells = code_cells(path)
-    sources = [source for _, source in cells]
+    numbered = code_cells(path)
+    sources = [source for _, source in numbered]
     median = statistics.median(length(source) for source in sources)
     found = too_dense(sources)
-    if len(cells) > CELLS:
-        found.append(f"{len(cells)} code cells, at most {CELLS}")
+    alone = [source for source in sources if "live_demos." not in source]
+    cells = MOST.get(path.stem, CELLS)
+    if len(alone) > cells:
+        found.append(f"{len(alone)} code cells besides live demos, at most {cells}")
     most = MEDIANS.get(path.stem, MEDIAN)
     if median > most:
         found.append(f"the median cell has {median} lines, at most {most}")
-    for number, source in cells:
+    for number, source in numbered:
         tree, lines = parsed(source), length(source)
         for line, what in tricks(tree):
             found.append(f"cell {number}, line {line}: {what}")

@@ -4,18 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 import skimage.data
-import torch
 
 from helpers import data, probes
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """One thread, before any other fixture of the module, and then as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def first_of_all(one_thread):
+    """One thread, before any other fixture of the module."""
 
 
 @pytest.fixture
