@@ -18,6 +18,7 @@ import pandas
 import torch
 import torchinfo
 from IPython.display import HTML
+from matplotlib.colors import to_rgb
 
 from helpers import embed
 from helpers.drawing import draw
@@ -289,11 +290,11 @@ def heat_map(values, differences, label, most=0.4):
     shades = plt.get_cmap("PuOr_r").with_extremes(bad="#dddddd")
     figure, axis = plt.subplots(figsize=(6.4, 5.4))
     shown = axis.imshow(differences, shades, vmin=-most, vmax=most, aspect="auto")
-    dark = abs(differences.to_numpy()) > 0.7 * most
+    fields = shown.to_rgba(shown.get_array())
     for (row, column), value in np.ndenumerate(values.to_numpy()):
         if np.isnan(value):
             continue
-        ink = "white" if dark[row, column] else INK
+        ink = clearest(fields[row, column], ("white", INK))
         place = dict(ha="center", va="center", color=ink)
         axis.text(column, row, f"{value:.2f}", **place)
     axis.set_xticks(range(len(values.columns)), values.columns, rotation=35, ha="right")
@@ -301,6 +302,23 @@ def heat_map(values, differences, label, most=0.4):
     axis.grid(False)
     figure.colorbar(shown, label=label, shrink=0.8)
     return figure
+
+
+def clearest(field, inks):
+    """The ink that reads best on a colour: by WCAG's contrast of their luminances."""
+    return max(inks, key=lambda ink: contrast(field, ink))
+
+
+def contrast(one, other):
+    """WCAG 2's contrast of two colours: 1 for equal ones, 21 for black and white."""
+    lights = []
+    for colour in (one, other):
+        channels = np.array(to_rgb(colour))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        lights.append(linear @ (0.2126, 0.7152, 0.0722) + 0.05)
+    return max(lights) / min(lights)
 
 
 def by_distance(curves, edges, styles=None):
@@ -443,7 +461,7 @@ def _overlay(picture, truth, found) -> np.ndarray:
     """The image in pale grey, with hits, extras and misses in colour."""
     result = np.repeat(0.35 + 0.5 * picture.mean(axis=2, keepdims=True), 3, axis=2)
     for _, colour, where in _kinds(truth, found):
-        result[where] = plt.matplotlib.colors.to_rgb(colour)
+        result[where] = to_rgb(colour)
     return result
 
 

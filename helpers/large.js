@@ -130,7 +130,7 @@ globalThis.largeView ??= (() => {
 
   // A chapter's figures become buttons: this needs the whole page.
   function wrap() {
-    for (const picture of document.querySelectorAll(".cell_output .output > img")) {
+    for (const picture of document.querySelectorAll(".cell_output > img, .output > img")) {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "large-open";

@@ -91,7 +91,8 @@ def best_threshold(logits, masks):
 
     The lowest of THRESHOLDS where several are best. Warns if no mask shows anything.
     """
-    return THRESHOLDS[_iou_at_thresholds(logits, masks).argmax()].item()
+    best = THRESHOLDS[_iou_at_thresholds(logits, masks).argmax()]
+    return round(best.item(), 6)  # 0.52, where float32 has 0.5199999809
 
 
 def iou_at_best(logits, masks):

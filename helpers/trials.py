@@ -29,6 +29,7 @@ SHORT = 300  # steps: up to here a training has the rates of a short one
 TITLES = dict(
     iou="IoU", image_iou="IoU by image", iou_at_half="IoU at 0.5", mean_iou="mean IoU",
     boundary_f1="boundary F1", dice="Dice", dice_by_volume="Dice by volume",
+    iou_by_pictures="spread by pictures", threshold_iou="IoU of a threshold",
 )  # fmt: skip
 KEYS = ["trial", "variant", "steps", "seed"]  # tells two recorded runs apart
 TRACES = ["canary", "data"]  # tells where a recorded run was made

@@ -333,13 +333,15 @@ def on_record(tried):
     """Every claim at every budget on record: a DataFrame, a row for each.
 
     `tried` holds the trials of each chapter: a dict of dicts. Columns: slug, claim (its
-    slug and the condition), steps, word, mean, low, high, n, p (of the t-test).
+    slug in plain words, and the condition), steps, word, mean, low, high, n, p (of the
+    t-test).
     """
     rows = []
     for slug, claim in claims().items():
         for part in parts(claim):
             results = tried[claim["chapter"]][part["trial"]].recorded()
-            name = ": ".join(filter(None, [slug, part.get("when")]))
+            plain = slug.replace("_", " ")
+            name = ": ".join(filter(None, [plain, part.get("when")]))
             for row in judged(part, results)[1]:
                 rows.append(dict(slug=slug, claim=name) | row)
     columns = ["slug", "claim", "steps", "word", "mean", "low", "high", "n", "p"]

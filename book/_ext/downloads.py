@@ -88,7 +88,7 @@ def fill(app, page, source):
         for path in store.NOTEBOOKS:
             title = nbformat.read(path, as_version=4).cells[0].source
             title = title.partition("\n")[0].strip("# ")
-            cells = [f"{path.stem[:2]} {title}", *links(path)]
+            cells = [title, *links(path)]
             rows += f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"
         head = "<th>Chapter</th><th>To read and run</th><th>To solve</th>"
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

@@ -21,24 +21,43 @@ FOLDER = Path(__file__).resolve().parents[1] / "drawn"
 
 
 class Paper(NamedTuple):
-    """A network of a paper: where it is written, an input, modules drawn as one."""
+    """A network of a paper: where it is written, its use, an input, what is one box."""
 
     chapter: str
     network: str
+    use: str  # what to take it for
     shape: tuple
-    depth: int | None = None
+    depth: int | None = None  # modules below this one are drawn as one
 
 
+# fmt: off
 PAPERS = {  # by their names in figures.COLOURS
-    "FCN": Paper("01_fcn", "FCN8s", (1, 3, 500, 500)),
-    "U-Net": Paper("02_unet", "UNet", (1, 1, 572, 572)),
-    "V-Net": Paper("03_vnet", "VNet", (1, 1, 64, 128, 128), depth=2),
-    "ResUNet": Paper("04_resunet", "ResUNet", (1, 3, 224, 224), depth=1),
-    "Inception-U-Net": Paper(
-        "05_inception_unet", "InceptionUNet", (1, 3, 128, 128), depth=1
+    "FCN": Paper(
+        "01_fcn", "FCN8s", "large regions, with a trained classifier at hand",
+        (1, 3, 500, 500),
     ),
-    "U2-Net": Paper("06_u2net", "U2Net", (1, 3, 320, 320), depth=1),
+    "U-Net": Paper(
+        "02_unet", "UNet", "few images and thin structures; begin here",
+        (1, 1, 572, 572),
+    ),
+    "V-Net": Paper(
+        "03_vnet", "VNet", "volumes whose slices explain each other",
+        (1, 1, 64, 128, 128), depth=2,
+    ),
+    "ResUNet": Paper(
+        "04_resunet", "ResUNet", "a U that must become deep",
+        (1, 3, 224, 224), depth=1,
+    ),
+    "Inception-U-Net": Paper(
+        "05_inception_unet", "InceptionUNet", "objects of many sizes, without haste",
+        (1, 3, 128, 128), depth=1,
+    ),
+    "U2-Net": Paper(
+        "06_u2net", "U2Net", "whole objects, which one block must see",
+        (1, 3, 320, 320), depth=1,
+    ),
 }
+# fmt: on
 
 
 def members():
@@ -50,7 +69,7 @@ def members():
         weights = figures.count(cost.params(net))
         macs = figures.count(cost.macs(net, *paper.shape))
         size = "\u00a0×\u00a0".join(map(str, paper.shape[2:]))
-        note = f"{weights} parameters, {macs} MACs at {size}"
+        note = f"For {paper.use}. {weights} parameters, {macs} MACs at {size}"
         colour = figures.COLOURS[name]
         name = name.replace("U2", "U²")
         member = drawing.Member(name, net, paper.shape, colour, paper.depth, note)
@@ -94,7 +113,7 @@ def pages():
         sheets += f"{drawing.worksheet(net.net, *net.shape, **own).html}\n"
         alone = drawing.draw(net.net, *net.shape, colour=net.colour, **own).html
         found[f"{paper.chapter[3:]}.html"] = f'<div lang="en">{alone}</div>\n'
-    found["family.html"] = f"{drawing.family(six).html}\n"
+    found["family.html"] = f'<div lang="en">{drawing.family(six).html}</div>\n'
     found["worksheets.html"] = sheets
     look, large = embed.read("drawing.css"), embed.large_view()
     for name, text in found.items():

@@ -19,6 +19,7 @@ from pypdf.generic import ArrayObject, NameObject
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
+HIDDEN = '<a class="the-pdf" href="../book.pdf" hidden'
 NAMES = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 
@@ -94,6 +95,16 @@ def bind(pages, out):
     book.write(out)
 
 
+def offer(pages):
+    """Show the links to the PDF, which are hidden as long as there is none."""
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        shown = text.replace(HIDDEN, HIDDEN.removesuffix(" hidden"))
+        if shown != text:
+            page.write_text(shown, encoding="utf-8")
+
+
 if __name__ == "__main__":
     bind(contents(), SITE / "book.pdf")
+    offer(contents())
     print(SITE / "book.pdf")

@@ -5,7 +5,9 @@ A page asks with a comment, in which this extension writes as the page is read:
     <!-- verdicts: table -->         all of them, a row each, with links to the boxes
     <!-- verdicts: count -->         how many there are of each kind
     <!-- verdicts: real -->          the claims tried on real pictures too, as signs
-    <!-- verdicts: zh skips -->      the word of one, by its slug, in Chinese
+    <!-- verdicts: zh skips -->      the word of one, by its slug, in Chinese; and its
+                                     numbers, where it is one comparison
+    <!-- verdicts: zhcount -->       how many there are of each kind, in Chinese
 
 A chapter without a run in the store has no verdicts.
 """
@@ -43,10 +45,16 @@ CHINESE = {  # how a word begins: what it is in Taiwan
     "undecided": "尚無定論",
     "not learned": "此訓練量下沒學會",
 }
+STEPS = re.compile(r"([\d,]+) steps")
+INTERVAL = re.compile(r": ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
-HEAD = (
-    "<tr><th>claim</th><th>chapter</th><th>word</th><th>at the longest budget</th></tr>"
-)
+HEAD = "<tr><th>claim</th><th>chapter</th><th>word</th><th>at each budget</th></tr>"
+NAMES = {  # of a network, where a claim or its numbers name it
+    "FCN": r"\bFCN", "U-Net": r"(?<![\w-])(?<!3-D )U-Net(?! \+)", "V-Net": r"V-Net",
+    "ResUNet": r"ResUNet", "Inception-U-Net": r"Inception-U-Net", "U²-Net": r"U²-Net",
+}  # fmt: skip
+OF = {"01": "FCN", "02": "U-Net", "03": "V-Net", "04": "ResUNet",
+      "05": "Inception-U-Net", "06": "U²-Net"}  # fmt: skip
 
 
 def glued(notebook, kind="text/html"):
@@ -115,17 +123,17 @@ def table(chapters, marked=()):
             lines = box.find_all(class_="budget")
             numbers = "counted or measured"
             if lines:
-                numbers = lines[-1].find(class_="budget-text").text
-                label = lines[-1].find(class_="budget-label").text
-                numbers = f"{label}: {numbers}"
+                numbers = "\n".join(map(budget, lines))
             elif "Not recorded yet" in box.text:
                 numbers = "not recorded yet"
             sign = box.find(class_="verdict-sign").text
+            networks = "|".join(named(box.text, OF.get(chapter[:2])))
             rows.append(
-                f'<tr data-chapter="{chapter[:2]}"><td><a href="#verdict_{slug}">'
+                f'<tr data-chapter="{chapter[:2]}" data-networks="{networks}">'
+                f'<td><a href="#verdict_{slug}">'
                 f"{claim}</a></td><td>{chapter[:2]}</td><td>{sign} "
                 f"{html.escape(word(box))}{' †' * (slug in marked)}</td>"
-                f"<td>{html.escape(numbers)}</td></tr>"
+                f"<td>{html.escape(numbers).replace(chr(10), '<br>')}</td></tr>"
             )
     return (
         f'<div class="all-verdicts"><table><caption>All verdicts</caption><thead>{HEAD}'
@@ -133,14 +141,42 @@ def table(chapters, marked=()):
     )
 
 
-def count(chapters):
+def budget(line):
+    """What a box says of one budget: its name and its numbers."""
+    label, text = line.find(class_="budget-label"), line.find(class_="budget-text")
+    return f"{label.text}: {text.text}"
+
+
+def named(text, own):
+    """The networks that a text names, and its chapter's own: a list."""
+    found = []
+    for name, like in NAMES.items():
+        if name == own or re.search(like, text):
+            found.append(name)
+    return found
+
+
+def chinese(box):
+    """What a box says in Chinese: its word, and the numbers of one comparison."""
+    told, lines = CHINESE[begins(word(box), CHINESE)], box.find_all(class_="budget")
+    if not lines:
+        return told
+    label, text = budget(lines[-1]).split(": ", 1)
+    steps, numbers = STEPS.fullmatch(label), INTERVAL.search(text)
+    if not steps or not numbers:  # of several conditions
+        return told
+    mean, low, high = numbers.groups()
+    return f"{told}（{steps[1]} 步：差 {mean}，區間 {low} 至 {high}）"
+
+
+def count(chapters, kinds=KINDS):
     """How many boxes there are of each kind: a list."""
     counts = Counter()
     for of in chapters.values():
         for box in of.values():
             counts[begins(word(box), KINDS)] += 1
     items = ""
-    for kind, what in KINDS.items():
+    for kind, what in kinds.items():
         if counts[kind]:
             items += f"<li><strong>{counts[kind]}</strong> {what}</li>"
     return f'<ul class="tally">{items}</ul>'
@@ -181,13 +217,15 @@ def answer(runs, chapters, what, slug):
         return table(chapters, withdrawn(runs[LINEAGE]) if LINEAGE in runs else ())
     if what == "count":
         return count(chapters)
+    if what == "zhcount":
+        return count(chapters, CHINESE)
     if what == "real":
         return real(runs[REAL]) if REAL in runs else ""
     if what != "zh":
         raise KeyError(what)
     for of in chapters.values():
         if slug in of:
-            return CHINESE[begins(word(of[slug]), CHINESE)]
+            return chinese(of[slug])
     return "（尚未執行）"
 
 

@@ -1,6 +1,10 @@
-// The ledger's table of all verdicts: shows the rows of one chapter, or all.
-const network = document.getElementById("network");
-network.addEventListener("change", () => {
-  for (const row of document.querySelectorAll(".all-verdicts tbody tr"))
-    row.hidden = network.value !== "" && row.dataset.chapter !== network.value;
-});
+// The ledger's table of all verdicts: shows the rows of one chapter, or of a network.
+for (const select of document.querySelectorAll(".ledger-filter select")) {
+  select.addEventListener("change", () => {
+    for (const other of document.querySelectorAll(".ledger-filter select"))
+      if (other !== select) other.value = "";
+    for (const row of document.querySelectorAll(".all-verdicts tbody tr"))
+      row.hidden = select.value !== "" &&
+        !row.dataset[select.name].split("|").includes(select.value);
+  });
+}

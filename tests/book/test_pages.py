@@ -107,6 +107,13 @@ def test_a_pdf_has_bookmarks_and_links_that_stay_inside(tmp_path):
     assert bytes(tmp_path) not in (tmp_path / "book.pdf").read_bytes()
 
 
+def test_the_links_to_the_pdf_are_shown_once_it_is_there(tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text(f"{pdf.HIDDEN}>As one PDF</a>")
+    pdf.offer([page])
+    assert page.read_text() == '<a class="the-pdf" href="../book.pdf">As one PDF</a>'
+
+
 def test_a_pdf_without_pages_or_chromium_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"has no intro\.html.*run `make book` first"):
         pdf.contents(tmp_path)

@@ -8,10 +8,13 @@ import pytest
 import yaml
 from axe_core_python.selenium import Axe
 from bs4 import BeautifulSoup
+from pypdf import PdfReader
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from book._ext import store
+from book._ext import pdf, store
+from tests.conftest import chromedriver
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -117,7 +120,7 @@ def test_no_page_tells_of_the_machine_that_made_it(pages):
 def test_every_link_within_the_book_leads_somewhere(pages):
     broken = []
     for path, page in pages.items():
-        for link in page.find_all("a", href=True):
+        for link in page.select("a[href]:not([hidden])"):
             address = urlsplit(link["href"])
             if address.scheme or address.netloc:
                 continue
@@ -245,3 +248,38 @@ def test_no_chapter_is_heavy_to_load(pages, closing):
         weight = sum(file.stat().st_size for file in files)
         closing(f"{notebook.stem:24}{weight / 2**20:10.1f}")
         assert weight < HEAVIEST, notebook.stem
+
+
+@pytest.mark.parametrize("chapter", [notebook.stem for notebook in store.NOTEBOOKS])
+def test_figures_of_a_chapter_open_large(browser, chapter):
+    browser.get((SITE / "notebooks" / f"{chapter}.html").as_uri())
+    figures = browser.find_elements(By.CSS_SELECTOR, ".cell_output > * > img")
+    opening = browser.find_elements(By.CSS_SELECTOR, ".large-open > img")
+    assert opening and figures == opening
+
+
+def test_a_page_to_print_shows_its_answers(browser):
+    page = (SITE / "notebooks" / "00_segmentation.html").as_uri()
+    folded = "details:not(.hide):not([open])"
+    browser.get(page)
+    assert browser.find_elements(By.CSS_SELECTOR, folded)
+    browser.get(f"{page}?answers")
+    assert not browser.find_elements(By.CSS_SELECTOR, folded)
+
+
+@pytest.mark.parametrize("name", ["cheat_sheet", "zh_cheat_sheet"])
+def test_a_cheat_sheet_is_one_sheet(tmp_path, name):
+    chromedriver()  # which comes with a Chromium
+    pdf.print_page(pdf.chromium(), SITE / "book" / f"{name}.html", tmp_path / "a.pdf")
+    assert len(PdfReader(tmp_path / "a.pdf").pages) == 1
+
+
+def test_the_ledger_shows_the_claims_of_a_network(browser):
+    browser.get((SITE / "book" / "ledger.html").as_uri())
+    rows = ".all-verdicts tbody tr"
+    every = browser.find_elements(By.CSS_SELECTOR, rows)
+    choice = browser.find_element(By.CSS_SELECTOR, "select[name=networks]")
+    Select(choice).select_by_visible_text("V-Net")
+    shown = [row for row in every if row.is_displayed()]
+    assert 0 < len(shown) < len(every)
+    assert all("V-Net" in row.get_attribute("data-networks") for row in shown)

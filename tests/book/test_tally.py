@@ -56,6 +56,13 @@ def test_the_table_has_a_row_for_each(chapters):
     assert rows[0].a["href"] == "#verdict_skips" and rows[0]["data-chapter"] == "02"
 
 
+def test_a_row_knows_which_networks_it_is_about():
+    told = tally.named("Test IoU, ResUNet against U-Net; Inception-U-Net", "FCN")
+    assert told == ["FCN", "U-Net", "ResUNet", "Inception-U-Net"]
+    assert tally.named("U²-Net against U-Net + input norm", None) == ["U²-Net"]
+    assert tally.named("a 3-D U-Net", "V-Net") == ["V-Net"]
+
+
 def test_what_chapter_08_would_withdraw_is_marked(chapters, outputs):
     page.glue("withdrawn", "skips skips")
     lineage = new_notebook(cells=[new_code_cell("", outputs=outputs)])
@@ -87,6 +94,21 @@ def test_what_was_tried_on_real_pictures_too_is_told_in_signs(outputs):
     assert fields == ["✓", "–", "✗ ✓"]
     sign = told.find(class_="verdict-fails")
     assert sign["title"] == "nuclei <dim> ✗ does not hold here (600 steps)"
+
+
+def test_a_chinese_page_tells_word_and_numbers(outputs):
+    text = "0.7 ± 0.1 against 0.6 ± 0.1: +0.131 (+0.121 to +0.141), n = 5"
+    page.verdict("one", "One.", "holds", "", [LINE | dict(text=text)])
+    several = LINE | dict(text=text, label="it is new, 1,000 steps")
+    page.verdict("two", "Two.", "holds", "", [several])
+    found = tally.boxes(new_notebook(cells=[new_code_cell("", outputs=outputs)]))
+    told = "成立（1,000 步：差 +0.131，區間 +0.121 至 +0.141）"
+    assert tally.chinese(found["one"]) == told
+    assert tally.chinese(found["two"]) == "成立"  # of one condition of several
+    items = BeautifulSoup(tally.count({"02": found}, tally.CHINESE), "html.parser")(
+        "li"
+    )
+    assert [item.text for item in items] == ["2 成立"]
 
 
 def test_every_word_is_of_a_kind():

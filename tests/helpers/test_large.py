@@ -66,8 +66,9 @@ def test_a_drawing_opens_large_zooms_and_closes(opened):
     assert not browser.find_elements(By.CSS_SELECTOR, "dialog[open]")
 
 
-def test_a_figure_of_a_chapter_opens_large(opened):
-    cell = '<div class="cell_output"><div class="output">'
+@pytest.mark.parametrize("inner", ["", '<div class="output">'])
+def test_a_figure_of_a_chapter_opens_large(opened, inner):
+    cell = f'<div class="cell_output">{inner}'
     picture = f'<img alt="A cat" src="{PICTURE}">'
     browser = opened(f"{cell}{picture}</div></div>{embed.large_view()}")
     button = one(browser, ".cell_output button")
