@@ -24,6 +24,7 @@ MISNAMED = re.compile(  # what a screen reader would say in place of what is the
     '|(?<=<div) role="list"(?= class="citation-list")'
 )
 TAG = re.compile("<[^>]+>")
+CHINESE = re.compile(r'(<a (?![^>]*lang=)[^>]*href="[^"]*zh_\w+\.html")')
 PLAIN = re.compile(r'<span class="(?:n|nn|nx|p|pm|w)">([^<]*)</span>')
 ICONS = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>\n?")
 INDEX = re.compile(
@@ -101,11 +102,12 @@ def lighten(app, exception):
 
     The theme's icons (a script of 1.5 MB, fonts, 2,000 rules), of which icons.css draws
     the few that are shown; the search's index, where nobody searches; and the wait for
-    scripts that need the whole page anyway.
+    scripts that need the whole page anyway. Links to Chinese pages, the sidebar's too,
+    are said to be Chinese.
     """
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        light = ICONS.sub("", text)
+        light = CHINESE.sub(r'\1 lang="zh-Hant"', ICONS.sub("", text))
         if page.name != "search.html":
             light = INDEX.sub("", light)
         head, end, rest = light.partition("</head>")

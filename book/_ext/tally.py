@@ -46,7 +46,7 @@ CHINESE = {  # how a word begins: what it is in Taiwan
     "not learned": "此訓練量下沒學會",
 }
 STEPS = re.compile(r"([\d,]+) steps")
-INTERVAL = re.compile(r": ([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
+INTERVAL = re.compile(r"([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
 HEAD = "<tr><th>claim</th><th>chapter</th><th>word</th><th>at each budget</th></tr>"
 NAMES = {  # of a network, where a claim or its numbers name it
@@ -142,9 +142,9 @@ def table(chapters, marked=()):
 
 
 def budget(line):
-    """What a box says of one budget: its name and its numbers."""
+    """What a box says of one budget: its name and the difference, or all it says."""
     label, text = line.find(class_="budget-label"), line.find(class_="budget-text")
-    return f"{label.text}: {text.text}"
+    return f"{label.text}: {text.text.rpartition(': ')[2]}"
 
 
 def named(text, own):
@@ -161,8 +161,8 @@ def chinese(box):
     told, lines = CHINESE[begins(word(box), CHINESE)], box.find_all(class_="budget")
     if not lines:
         return told
-    label, text = budget(lines[-1]).split(": ", 1)
-    steps, numbers = STEPS.fullmatch(label), INTERVAL.search(text)
+    label, text = budget(lines[-1]).rsplit(": ", 1)
+    steps, numbers = STEPS.fullmatch(label), INTERVAL.match(text)
     if not steps or not numbers:  # of several conditions
         return told
     mean, low, high = numbers.groups()

@@ -91,6 +91,15 @@ def test_pages_keep_no_icons_no_index_and_wait_for_no_script(tmp_path):
     assert style == '.kept:before{content:"x"}'
 
 
+def test_links_to_chinese_pages_are_chinese(tmp_path):
+    page = tmp_path / "page.html"
+    other = '<a href="a.html">a</a>'
+    page.write_text(f'<a class="x" href="book/zh_tw.html">中文</a>{other}')
+    pages.lighten(SimpleNamespace(outdir=tmp_path), None)
+    link = '<a class="x" href="book/zh_tw.html" lang="zh-Hant">中文</a>'
+    assert page.read_text() == f"{link}{other}"
+
+
 def test_a_pdf_has_bookmarks_and_links_that_stay_inside(tmp_path):
     chromedriver()  # which comes with a Chromium
     one, other = tmp_path / "one.html", tmp_path / "other.html"

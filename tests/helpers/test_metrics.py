@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from helpers.metrics import (
     IGNORE,
-    THRESHOLDS,
     best_threshold,
     boundary_f1,
     class_iou,
