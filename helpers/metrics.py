@@ -13,6 +13,7 @@ from scipy import ndimage
 
 IGNORE = 255  # the label of pixels that are neither trained on nor scored
 THRESHOLDS = torch.linspace(0.02, 0.98, 49)
+CUTS = [round(cut, 2) for cut in THRESHOLDS.tolist()]  # the same as plain numbers
 
 
 def iou(found, masks, each=False):
@@ -91,8 +92,7 @@ def best_threshold(logits, masks):
 
     The lowest of THRESHOLDS where several are best. Warns if no mask shows anything.
     """
-    best = THRESHOLDS[_iou_at_thresholds(logits, masks).argmax()]
-    return round(best.item(), 6)  # 0.52, where float32 has 0.5199999809
+    return CUTS[_iou_at_thresholds(logits, masks).argmax()]
 
 
 def iou_at_best(logits, masks):

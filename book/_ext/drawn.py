@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from matplotlib.colors import to_rgb
 
 from helpers import chapters, cost, data, drawing, embed, figures, live_demos, metrics
 
@@ -93,7 +94,12 @@ def example():
     told = (
         (pictures[k], "a surface with defects", "A picture"),
         (masks[k], "white where the defects are, black elsewhere", "Its mask"),
-        (found[k], f"the mask that it finds, IoU {score:.2f}", "A network's answer"),
+        (
+            compared(found[k, 0], masks[k, 0] > 0),
+            f"the mask that it finds, IoU {score:.2f}: green where it is right, pink "
+            "where it misses, orange where it marks too much",
+            "A network's answer",
+        ),
     )
     text = ""
     for picture, alt, caption in told:
@@ -103,6 +109,15 @@ def example():
         text += f'<span lang="zh-Hant">{CHINESE[caption]}</span>'
         text += "</figcaption></figure>\n"
     return f'<div class="example">\n{text}</div>\n'
+
+
+def compared(found, truth):
+    """A mask (H, W) beside the true one, as a picture (3, H, W) in figures' colours."""
+    picture = torch.zeros(3, *truth.shape)
+    parts = truth & found, found & ~truth, truth & ~found
+    for part, colour in zip(parts, (figures.HIT, figures.EXTRA, figures.MISSED)):
+        picture[:, part] = torch.tensor(to_rgb(colour))[:, None]
+    return picture
 
 
 def pages():

@@ -38,7 +38,7 @@ def measure(net, configuration, samples, names, objects):
     threshold = None
     if not several:
         number = curves.number(configuration.get("threshold"))
-        threshold = metrics.THRESHOLDS[number].item()
+        threshold = metrics.CUTS[number]
         for level, (_, mask) in zip(levels, Each(samples)):
             found = (level > number)[None]
             counts.append(mask_counts(found, mask))
@@ -180,7 +180,7 @@ class Curves:
         if not self.marks.any():
             return []
         points = []
-        for threshold, value in zip(metrics.THRESHOLDS.tolist(), self.values()):
+        for threshold, value in zip(metrics.CUTS, self.values()):
             points.append([threshold, value.item()])
         return points
 

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from helpers import embed, live
 from helpers.app import sheet
 from helpers.app.segment import height_of_answer
-from helpers.metrics import THRESHOLDS
+from helpers.metrics import CUTS
 
 HERE = Path(__file__).parent
 SCRIPTS = "web_png.js", "web_pictures.js", "web_masks.js", "web.js"
@@ -91,7 +91,7 @@ def settings(net, about):
 
 def steps(threshold):
     """Where a slider stops, and which of the stops is the model's own threshold."""
-    thresholds = THRESHOLDS.tolist()
+    thresholds = CUTS.copy()
     start = int(np.abs(np.array(thresholds) - threshold).argmin())
     thresholds[start] = threshold
     return thresholds, start

@@ -55,7 +55,7 @@ def test_one_object_is_scored_as_by_the_metrics_of_the_book():
     edge = scores["pictures"][2]["boundary_f1"]
     assert edge == metrics.boundary_f1(found[2:3], masks[2:3])
     curve = dict(scores["thresholds"])
-    half = metrics.THRESHOLDS[24].item()
+    half = metrics.CUTS[24]
     assert curve[half] == pytest.approx(metrics.iou(logits.sigmoid() > half, masks))
 
 
