@@ -85,7 +85,7 @@ def keep_spreads_whole(app, pagename, templatename, context, doctree):
 def join_plain_code(app, pagename, templatename, context, doctree):
     """Take the marks from names and brackets in code, whose colour is the text's own.
 
-    They are two thirds of a chapter's elements, all of which a phone lays out.
+    They are two fifths of a chapter's elements, all of which a phone lays out.
     """
     if "body" in context:
         context["body"] = PLAIN.sub(r"\1", context["body"])
