@@ -24,7 +24,7 @@ COUNTED = SHOWN | {  # operations that the text alternative counts
     "concat": "concatenation",
 }
 
-READABLE = 0.72  # of its full size: below that the labels are too small
+READABLE = 0.7  # of its full size: below that the labels are too small
 HINT = "Tap a box, or go to it by arrow keys: its module and shape appear here."
 
 
