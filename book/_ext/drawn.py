@@ -50,7 +50,8 @@ PAPERS = {  # by their names in figures.COLOURS
         (1, 3, 224, 224), depth=1,
     ),
     "Inception-U-Net": Paper(
-        "05_inception_unet", "InceptionUNet", "objects of many sizes, without haste",
+        "05_inception_unet", "InceptionUNet",
+        "several scales at once, where a trial shows a gain",
         (1, 3, 128, 128), depth=1,
     ),
     "U2-Net": Paper(
