@@ -23,7 +23,7 @@ from tests import colab, verdicts
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
+LARGE = ("02", "04", "06", "10")  # of the chapters, by their peak of memory
 CLOSING = []  # lines that a test wants to see at the end of the run
 
 
@@ -55,17 +55,14 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest notebooks, so that no worker is left with one at the end.
+    """Keep the chapters that need much memory apart: one process has them all.
 
-    A notebook that the list does not know comes first.
+    Both take about as long, so that none is left with a chapter at the end.
     """
-
-    def place(item):
-        number = Path(item.filename).name[:2]
-        return LONGEST_FIRST.index(number) if number in LONGEST_FIRST else -1
-
-    if all(getattr(item, "nbmake", False) for item in items):
-        items.sort(key=place)
+    for item in items:
+        if getattr(item, "nbmake", False):
+            large = Path(item.filename).name.startswith(LARGE)
+            item.add_marker(pytest.mark.xdist_group("large" if large else "small"))
 
 
 class PeakMemory(threading.Thread):

@@ -5,6 +5,7 @@ A page asks with a comment, in which this extension writes as the page is read:
     <!-- verdicts: table -->         all of them, a row each, with links to the boxes
     <!-- verdicts: count -->         how many there are of each kind
     <!-- verdicts: real -->          the claims tried on real pictures too, as signs
+    <!-- verdicts: word skips -->    the word of one, by its slug
     <!-- verdicts: zh skips -->      the word of one, by its slug, in Chinese; and its
                                      numbers, where it is one comparison
     <!-- verdicts: zhcount -->       how many there are of each kind, in Chinese
@@ -221,12 +222,14 @@ def answer(runs, chapters, what, slug):
         return count(chapters, CHINESE)
     if what == "real":
         return real(runs[REAL]) if REAL in runs else ""
-    if what != "zh":
+    if what not in ("word", "zh"):
         raise KeyError(what)
     for of in chapters.values():
+        if slug in of and what == "word":
+            return html.escape(word(of[slug]))
         if slug in of:
             return chinese(of[slug])
-    return "（尚未執行）"
+    return "not run yet" if what == "word" else "（尚未執行）"
 
 
 def fill(app, page, source):

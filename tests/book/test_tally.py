@@ -122,6 +122,9 @@ def test_a_page_gets_what_it_asks_for(run, monkeypatch):
     source = ["<!-- verdicts: zh sizes -->, <!-- verdicts: zh none -->; <!-- -->"]
     tally.fill(None, "book/zh_tw", source)
     assert source == ["在此不成立, （尚未執行）; <!-- -->"]
+    source = ["**<!-- verdicts: word sizes -->**, <!-- verdicts: word none -->"]
+    tally.fill(None, "book/intro", source)
+    assert source == ["**does not hold here**, not run yet"]
     with pytest.raises(KeyError):
         tally.fill(None, "book/ledger", ["<!-- verdicts: tabel -->"])
 
