@@ -33,7 +33,7 @@ pdf: $(ENV)
 test: $(ENV)
 	$(BIN)/ruff check .
 	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --durations 10
-	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 --dist loadgroup -v
+	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 -v
 	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
 	$(BIN)/pytest tests/book/test_site.py -n 2
 

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from book._ext import store, tally
 from tests import colab, verdicts
@@ -54,15 +55,19 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(line)
 
 
-def pytest_collection_modifyitems(items):
-    """Keep the chapters that need much memory apart: one process has them all.
+class BySize(LoadScopeScheduling):
+    """One process runs the chapters that need much memory, the other one the rest.
 
     Both take about as long, so that none is left with a chapter at the end.
     """
-    for item in items:
-        if getattr(item, "nbmake", False):
-            large = Path(item.filename).name.startswith(LARGE)
-            item.add_marker(pytest.mark.xdist_group("large" if large else "small"))
+
+    def _split_scope(self, nodeid):
+        name = Path(nodeid.partition("::")[0]).name
+        return "large" if name.startswith(LARGE) else "small"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return BySize(config, log) if config.option.nbmake else None
 
 
 class PeakMemory(threading.Thread):
