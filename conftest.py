@@ -17,14 +17,13 @@ from tempfile import TemporaryDirectory
 import nbformat
 import psutil
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 from book._ext import store, tally
 from tests import colab, verdicts
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-LARGE = ("02", "04", "06", "10")  # of the chapters, by their peak of memory
+LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
 CLOSING = []  # lines that a test wants to see at the end of the run
 
 
@@ -55,19 +54,18 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(line)
 
 
-class BySize(LoadScopeScheduling):
-    """One process runs the chapters that need much memory, the other one the rest.
+def pytest_collection_modifyitems(items):
+    """Begin with the longest notebooks, so that no worker is left with one at the end.
 
-    Both take about as long, so that none is left with a chapter at the end.
+    A notebook that the list does not know comes first.
     """
 
-    def _split_scope(self, nodeid):
-        name = Path(nodeid.partition("::")[0]).name
-        return "large" if name.startswith(LARGE) else "small"
+    def place(item):
+        number = Path(item.filename).name[:2]
+        return LONGEST_FIRST.index(number) if number in LONGEST_FIRST else -1
 
-
-def pytest_xdist_make_scheduler(config, log):
-    return BySize(config, log) if config.option.nbmake else None
+    if all(getattr(item, "nbmake", False) for item in items):
+        items.sort(key=place)
 
 
 class PeakMemory(threading.Thread):
