@@ -29,8 +29,8 @@ from helpers.training import crop_to
 __all__ = [
     "COLOURS", "bars", "best_median_worst", "by_distance", "cost_card", "count",
     "curves", "dots", "draw", "duration", "gallery", "heat_map", "layer_outputs",
-    "layers", "overlay", "painted", "pixels", "strip", "style", "sweep", "table",
-    "worst_to_best",
+    "layers", "overlaid", "overlay", "painted", "pixels", "strip", "style", "sweep",
+    "table", "worst_to_best",
 ]  # fmt: skip
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
@@ -111,11 +111,23 @@ def painted(image, truth, found, titles=()):
     for axis in axes.flat:
         axis.axis("off")
     for axis, answer in zip(axes.flat, answers):
-        axis.imshow(_overlay(_picture(image), truth, answer))
+        axis.imshow(overlaid(image, truth, answer))
     for axis, title in zip(axes.flat, titles):
         axis.set_title(title, fontsize=12)
     _overlay_legend(figure)
     return figure
+
+
+def overlaid(image, truth, found) -> np.ndarray:
+    """An image (3 or 1, H, W) in pale grey with hits, extras and misses in colour.
+
+    `truth` and `found` are masks (H, W) of booleans. Returns (H, W, 3), values 0..1.
+    """
+    grey = _picture(image).mean(axis=2, keepdims=True)
+    result = np.repeat(0.35 + 0.5 * grey, 3, axis=2)
+    for _, colour, where in _kinds(truth, found):
+        result[where] = to_rgb(colour)
+    return result
 
 
 def overlay(truth, found, label, width="15rem") -> str:
@@ -186,7 +198,7 @@ def strip(images, masks, predictions=None, titles=None):
         row[1].imshow(truth, cmap="gray", vmin=0, vmax=1)
         if predictions is not None:
             found = np.asarray(predictions[i, 0]) > 0.5
-            row[2].imshow(_overlay(picture, truth, found))
+            row[2].imshow(overlaid(images[i], truth, found))
         row[0].set_ylabel(titles[i] if titles else "")
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, fontsize=13)
@@ -455,14 +467,6 @@ def _check_strip(images, masks, predictions, titles) -> None:
 def _picture(image) -> np.ndarray:
     picture = np.asarray(image, dtype=float).transpose(1, 2, 0).clip(0, 1)
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-
-
-def _overlay(picture, truth, found) -> np.ndarray:
-    """The image in pale grey, with hits, extras and misses in colour."""
-    result = np.repeat(0.35 + 0.5 * picture.mean(axis=2, keepdims=True), 3, axis=2)
-    for _, colour, where in _kinds(truth, found):
-        result[where] = to_rgb(colour)
-    return result
 
 
 def _kinds(truth, found):

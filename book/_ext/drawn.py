@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from matplotlib.colors import to_rgb
 
 from helpers import chapters, cost, data, drawing, embed, figures, live_demos, metrics
 
@@ -92,13 +91,14 @@ def example():
     order = figures.worst_to_best(found, masks)
     k = order[len(order) // 2]
     score = metrics.iou(found[[k]], masks[[k]])
+    answer = figures.overlaid(pictures[k], masks[k, 0].numpy() > 0, found[k, 0].numpy())
     told = (
         (pictures[k], "a surface with defects", "A picture"),
         (masks[k], "white where the defects are, black elsewhere", "Its mask"),
         (
-            compared(found[k, 0], masks[k, 0] > 0),
-            f"the mask that it finds, IoU {score:.2f}: green where it is right, pink "
-            "where it misses, orange where it marks too much",
+            answer.transpose(2, 0, 1),
+            f"the picture with what it finds, IoU {score:.2f}: green where it is "
+            "right, pink where it misses, orange where it marks too much",
             "A network's answer",
         ),
     )
@@ -110,15 +110,6 @@ def example():
         text += f'<span lang="zh-Hant">{CHINESE[caption]}</span>'
         text += "</figcaption></figure>\n"
     return f'<div class="example">\n{text}</div>\n'
-
-
-def compared(found, truth):
-    """A mask (H, W) beside the true one, as a picture (3, H, W) in figures' colours."""
-    picture = torch.zeros(3, *truth.shape)
-    parts = truth & found, found & ~truth, truth & ~found
-    for part, colour in zip(parts, (figures.HIT, figures.EXTRA, figures.MISSED)):
-        picture[:, part] = torch.tensor(to_rgb(colour))[:, None]
-    return picture
 
 
 def pages():

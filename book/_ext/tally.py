@@ -170,6 +170,17 @@ def chinese(box):
     return f"{told}（{steps[1]} 步：差 {mean}，區間 {low} 至 {high}）"
 
 
+def english(box):
+    """The word of a box, for a page."""
+    return html.escape(word(box))
+
+
+ONE = {  # of a verdict: how it is told, and what stands there before it was run
+    "word": (english, "not run yet"),
+    "zh": (chinese, "（尚未執行）"),
+}
+
+
 def count(chapters, kinds=KINDS):
     """How many boxes there are of each kind: a list."""
     counts = Counter()
@@ -222,14 +233,11 @@ def answer(runs, chapters, what, slug):
         return count(chapters, CHINESE)
     if what == "real":
         return real(runs[REAL]) if REAL in runs else ""
-    if what not in ("word", "zh"):
-        raise KeyError(what)
+    tell, missing = ONE[what]
     for of in chapters.values():
-        if slug in of and what == "word":
-            return html.escape(word(of[slug]))
         if slug in of:
-            return chinese(of[slug])
-    return "not run yet" if what == "word" else "（尚未執行）"
+            return tell(of[slug])
+    return missing
 
 
 def fill(app, page, source):
