@@ -18,12 +18,12 @@ import nbformat
 import psutil
 import pytest
 
-from book._ext import store, tally
-from tests import colab, verdicts
+from book._ext import store
+from tests import colab
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
+LONGEST_FIRST = ("06", "03", "02", "01", "10", "05", "04", "08", "07", "00", "09")
 CLOSING = []  # lines that a test wants to see at the end of the run
 
 
@@ -69,15 +69,19 @@ def pytest_collection_modifyitems(items):
 
 
 class PeakMemory(threading.Thread):
-    """Samples the memory of all processes below this one: kernels, their workers."""
+    """Samples the memory of all processes below this one: kernels, their workers.
+
+    What several processes share, as the libraries' code, is divided between them.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
         self.peak, self.over = 0, threading.Event()
 
     def run(self):
-        while not self.over.wait(0.2):
-            self.peak = max(self.peak, sum(map(rss, psutil.Process().children(True))))
+        while not self.over.wait(0.5):
+            below = psutil.Process().children(recursive=True)
+            self.peak = max(self.peak, sum(map(held, below)))
 
     def __enter__(self):
         self.start()
@@ -88,12 +92,13 @@ class PeakMemory(threading.Thread):
         self.join()
 
 
-def rss(process):
+def held(process):
     """Return the bytes that a process holds, 0 if it has just ended."""
     try:
-        return process.memory_info().rss
+        memory = process.memory_full_info()
     except psutil.Error:
         return 0
+    return getattr(memory, "pss", memory.rss)  # Linux alone knows what is shared
 
 
 @pytest.hookimpl(wrapper=True)
@@ -126,6 +131,11 @@ class Keeper:
     """Stores each run and sums up at the end; lives in the controlling process."""
 
     def __init__(self):
+        # Here, not above: they bring torch, for which the workers have no use.
+        from book._ext import tally
+        from tests import verdicts
+
+        self.boxes, self.verdicts = tally.boxes, verdicts
         self.runs, self.old, self.new = [], [], []
         self.start, self.memory = time.perf_counter(), PeakMemory()
         store.drop_pages()
@@ -143,8 +153,8 @@ class Keeper:
             store.store(notebook, executed, **data)
             chapter = notebook.stem
             self.runs.append((chapter, data["execution_seconds"], data["peak_mib"]))
-            self.new += verdicts.rows(chapter, tally.boxes(executed))
-            recorded = verdicts.recorded()
+            self.new += self.verdicts.rows(chapter, self.boxes(executed))
+            recorded = self.verdicts.recorded()
             self.old += [row for row in recorded if row["chapter"] == chapter]
 
     def pytest_terminal_summary(self, terminalreporter):
@@ -153,7 +163,7 @@ class Keeper:
         say(f"{'chapter':24}{'seconds':>10}{'MiB peak':>10}")
         for chapter, seconds, peak in [*sorted(self.runs), total]:
             say(f"{chapter:24}{seconds:10.1f}{peak:10.0f}")
-        changed = verdicts.changes(self.old, self.new)
+        changed = self.verdicts.changes(self.old, self.new)
         say(f"\n{len(self.new)} verdicts, {len(changed)} changed since verdicts.csv")
         for line in changed:
             say(line)

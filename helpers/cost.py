@@ -103,7 +103,7 @@ def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, f
     of each to warm up comes first, unless one repeat is all that is wanted. The forward
     pass is without gradients, in evaluation mode.
     """
-    net = copy.deepcopy(net)  # its statistics and gradients change
+    net = _twin(net)  # its statistics and gradients change
     x = torch.randn(input_shape)
     forward, both = [], []
     warm_up = 1 if repeats > 1 else 0
@@ -118,6 +118,14 @@ def times(net: nn.Module, *input_shape: int, repeats: int = 5) -> tuple[float, f
         del net
         memory.give_back()
     return statistics.median(forward[warm_up:]), statistics.median(both[warm_up:])
+
+
+def _twin(net) -> nn.Module:
+    """A copy with gradients and statistics of its own, on the same weights."""
+    shared = {}
+    for p in net.parameters():
+        shared[id(p)] = nn.Parameter(p.detach(), p.requires_grad)
+    return copy.deepcopy(net, shared)
 
 
 def seconds(net: nn.Module, x: torch.Tensor, training: bool = False) -> float:

@@ -1,11 +1,14 @@
-"""What tests of several rooms share: a browser, one thread."""
+"""What tests of several rooms share: a browser, one thread, memory given back."""
 
+import gc
 import os
 import shutil
 
 import pytest
 import torch
 from selenium import webdriver
+
+from helpers import memory
 
 
 def chromedriver():
@@ -49,3 +52,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_over():
+    """What a module's tests have freed does not stay with their process."""
+    yield
+    gc.collect()
+    memory.give_back()

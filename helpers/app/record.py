@@ -2,7 +2,7 @@
 
 import functools
 
-from helpers import chapters, fingerprint, real, trials
+from helpers import chapters, fingerprint, memory, real, trials
 
 WEIGHTS = chapters.NOTEBOOKS / "weights"
 
@@ -33,7 +33,9 @@ def variant(job):
 def mark(job):
     """The fingerprint of a job's variant; `nudge` as in `Trial.marks`."""
     trial, name = variant(job)
-    return trial.marks(name, job["nudge"])
+    found = trial.marks(name, job["nudge"])
+    memory.give_back()
+    return found
 
 
 def execute(job):
