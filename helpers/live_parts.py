@@ -164,7 +164,7 @@ def still(net, sheets, threshold) -> str:
     truth = sheet.mask[0] > 0.5
     drawn = figures.overlay(truth, found, "The answer of the network to it")
     return (
-        f"{figures.pixels(sheet.image, 'A picture with defects', '15rem')}{drawn}<p>"
+        f"{figures.pixels(sheet.image, 'The picture', '15rem')}{drawn}<p>"
         "A picture, and the answer of the network. With JavaScript the network runs "
         "here, and you paint.</p>"
     )
