@@ -35,14 +35,15 @@ def heat_map(compared, networks, probes, budget, rival="U-Net"):
 def unbeaten(compared, networks, probe, budget):
     """Return the networks that none of the others surely beats, in their order.
 
-    None is named where a pair is not recorded yet.
+    A lead that is surely smaller than the margin counts as none. None is named where a
+    pair is not recorded yet.
     """
     good = []
     for name in networks:
         beaten = []
         for rival in networks:
             found = compared(rival, probe, budget, name)
-            beaten.append(found is None or found[0].low > 0)
+            beaten.append(found is None or (found[0].low > 0 and not found[0].small))
         if not any(beaten):
             good.append(name)
     return good

@@ -34,20 +34,24 @@ def score(counts):
     return np.where(there.any(axis=-1), total / np.maximum(there.sum(-1), 1), np.nan)
 
 
-def error(better, worse, draws=1000):
-    """Standard error of the mean gain that comes from the choice of the test groups.
+def error(*arms, draws=1000):
+    """Standard error, from the choice of the test groups, of a score or of a gain.
 
-    `better` and `worse` are counts (seeds, groups, classes, 2) of the same groups. Both
-    are drawn with replacement, alike for both arms and at each call (the bootstrap).
+    An arm is an array of counts (seeds, groups, classes, 2), all of the same groups.
+    Of two arms it is the first one's gain over the second; of four, of that gain less
+    the fourth's over the third. Groups are drawn with replacement, alike for all arms
+    and at each call (the bootstrap).
     """
-    groups = better.shape[1]
+    groups = arms[0].shape[1]
     chances = np.full(groups, 1 / groups)
     often = np.random.default_rng(0).multinomial(groups, chances, size=draws)
-    gains = []
+    means = []
     for times in often:  # how often each group is drawn
-        weights = times[:, None, None]
-        gains.append((score(better * weights) - score(worse * weights)).mean())
-    return float(np.nanstd(gains, ddof=1))
+        weights, mean = times[:, None, None], 0
+        for k, arm in enumerate(arms):
+            mean += (-1) ** k * score(arm * weights).mean()
+        means.append(mean)
+    return float(np.nanstd(means, ddof=1))
 
 
 def to_text(counts):

@@ -29,11 +29,16 @@ def drawn_and_real(tried):
 
 
 def known(slug, tried):
-    """What is known of a claim: for each part its condition, and a line a budget."""
+    """What is known of a claim: for each part its condition, and a line a budget.
+
+    The last line has the word that the budgets make together, such as "gone by".
+    """
     claim, found = verdicts.claims()[slug], []
     for part in verdicts.parts(claim):
         results = tried[claim["chapter"]][part["trial"]].recorded()
-        lines = verdicts.judged(part, results)[1]
+        word, lines = verdicts.judged(part, results)
+        if len(lines) > 1:
+            lines[-1]["word"] = word
         found.append((part.get("when", ""), lines))
     return found
 
@@ -60,7 +65,10 @@ def field(parts, which, reach):
         condition = f"<i>{when}</i><br>" if when else ""
         for line in lines[which][-1:]:
             sign, kind = page.sign_of(line["word"])
-            word = html.escape(f"{sign} {line['word']} ({line['steps']:,} steps)")
+            word = line["word"]
+            if "steps" not in word:
+                word += f" ({line['steps']:,} steps)"
+            word = html.escape(f"{sign} {word}")
             text = f"{condition}{page.strip(line, reach, 120)}{word}"
             told.append(
                 f'<div class="verdict-{kind}" data-word="{html.escape(line["word"])}">'

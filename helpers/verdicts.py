@@ -32,6 +32,7 @@ class Judgement(NamedTuple):
     high: float
     n: int
     small: bool  # the 90 % interval lies inside the margin
+    p: float  # of the t-test that belongs to the interval
 
 
 def interval(values, share=0.95, error=0):
@@ -43,9 +44,14 @@ def interval(values, share=0.95, error=0):
     values = np.asarray(values, float)
     if len(values) < 2:
         raise ValueError(f"{len(values)} values have no spread; an interval needs 2")
-    whole = np.sqrt(values.var(ddof=1) / len(values) + error**2)
+    whole = standard_error(values, error)
     reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * whole
     return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def standard_error(values, error=0):
+    """Of the mean of some values; `error` is as in `interval`."""
+    return np.sqrt(np.var(values, ddof=1) / len(values) + error**2)
 
 
 def judge(better, worse=0, margin=MARGIN, error=0):
@@ -70,27 +76,31 @@ def judge(better, worse=0, margin=MARGIN, error=0):
         word = f"equal within {margin:g}"
     else:
         word = "undecided"
-    return Judgement(word, gain.mean(), low, high, len(gain), small)
+    whole, p = standard_error(gain, error), 1.0
+    if whole:
+        p = float(2 * stats.t.sf(abs(gain.mean()) / whole, len(gain) - 1))
+    return Judgement(word, gain.mean(), low, high, len(gain), small, p)
 
 
-def learned(scores, constant):
+def learned(scores, constant, error=0):
     """Whether an arm is surely better than a constant answer."""
-    return interval(np.asarray(scores, float) - constant)[0] > 0
+    return interval(np.asarray(scores, float) - constant, error=error)[0] > 0
 
 
-def over_time(judgements, gains):
+def over_time(judgements, gains, error=0):
     """One word from the judgements at several budgets, dicts from the steps.
 
     The word of the longest budget counts. A claim that held at first is "gone" where
     the last word is "equal" or "does not hold here", and the gain itself surely fell,
-    seed by seed; "appears" is the same the other way round.
+    seed by seed; "appears" is the same the other way round. `error` is that of the
+    change, as in `interval`.
     """
     first, last = min(judgements), max(judgements)
     before, word = judgements[first].word, judgements[last].word
     if first == last:
         return word
     shared = gains[last].index.intersection(gains[first].index)
-    change = interval(gains[last][shared] - gains[first][shared])
+    change = interval(gains[last][shared] - gains[first][shared], error=error)
     not_so = "equal", "does not hold"
     if before == "holds" and word.startswith(not_so) and change[1] < 0:
         return f"gone by {last:,} steps"
@@ -177,20 +187,28 @@ def of_arm(arm, column, results, steps):
         return None
 
 
-def error_of_groups(part, results, steps, seeds):
-    """Standard error of a gain from the choice of test groups; 0 where none are noted.
+def error_of_groups(part, results, budgets, seeds):
+    """Standard error from the choice of test groups; 0 where none are noted.
 
+    Of the gain at a budget; with two budgets, of how much larger it is at the first.
     The counts of a score stand in a column of its name and `_by_group`.
     """
     score = part.get("score", "iou")
-    columns = f"{score}_by_group", f"{part.get('against', score)}_by_group"
-    if not set(columns) <= set(results):
-        return 0
-    arms, names = [], (part["better"], part.get("worse", part["better"]))
-    for arm, column in zip(names, columns):
-        texts = of_arm(arm, column, results, steps)[seeds]
-        arms.append(np.stack([groups.from_text(text) for text in texts]))
-    return groups.error(*arms)
+    better = part["better"], score
+    worse = part.get("worse", part["better"]), part.get("against", score)
+    arms = []
+    for steps, pair in zip(budgets, ((better, worse), (worse, better))):
+        for name, column in pair:
+            arms.append(counts_of(name, column, results, steps, seeds))
+    return groups.error(*arms) if all(arm is not None for arm in arms) else 0
+
+
+def counts_of(arm, score, results, steps, seeds):
+    """Counts (seeds, groups, classes, 2) of an arm at a budget; None where none are."""
+    if f"{score}_by_group" not in results:
+        return None
+    texts = of_arm(arm, f"{score}_by_group", results, steps)[seeds]
+    return np.stack([groups.from_text(text) for text in texts])
 
 
 def compare(part, results, steps):
@@ -203,7 +221,7 @@ def compare(part, results, steps):
     if found is None or len(found[0]) < 3:
         return None
     gain, better, worse = found
-    error = error_of_groups(part, results, steps, gain.index)
+    error = error_of_groups(part, results, [steps], gain.index)
     verdict = judge(gain, margin=part.get("margin", MARGIN), error=error)
     if not_learned(part, results, steps, better, worse):
         verdict = verdict._replace(word="not learned at this budget")
@@ -213,8 +231,8 @@ def compare(part, results, steps):
 def judged(part, results):
     """A part of a claim: its word, and a line for each budget with three seeds or more.
 
-    A line is a dict: steps, word, mean, low, high, n, p (of the paired t-test), margin,
-    label and text. "undecided" where nothing is known yet.
+    A line is a dict: steps, word, mean, low, high, n, p, margin, label and text.
+    "undecided" where nothing is known yet.
     """
     judgements, all_gains, lines = {}, {}, []
     budgets = results.index.get_level_values("steps") if len(results) else []
@@ -226,9 +244,13 @@ def judged(part, results):
         judgements[steps], all_gains[steps] = verdict, gain
         row = verdict._asdict() | dict(steps=steps, label=f"{steps:,} steps")
         row["margin"] = part.get("margin", MARGIN)
-        row["p"] = stats.ttest_1samp(gain, 0).pvalue if gain.std() else 1.0
         lines.append(row | dict(text=line(*found)))
-    return over_time(judgements, all_gains) if judgements else "undecided", lines
+    if not judgements:
+        return "undecided", lines
+    ends = max(judgements), min(judgements)
+    seeds = all_gains[ends[0]].index.intersection(all_gains[ends[1]].index)
+    error = error_of_groups(part, results, ends, seeds)
+    return over_time(judgements, all_gains, error), lines
 
 
 def too_wide(part, results, steps, seeds):
@@ -247,7 +269,7 @@ def too_wide(part, results, steps, seeds):
 
 
 def not_learned(part, results, steps, better, worse):
-    """Whether neither arm surely beats a constant answer.
+    """Whether neither arm surely beats an answer that does not learn.
 
     What such an answer scores stands in the column `constant` for the IoU, for another
     score in one of its name and `_constant`; where there is none, nothing is asked.
@@ -258,7 +280,13 @@ def not_learned(part, results, steps, better, worse):
         return False
     constant = results[column].xs(steps, level="steps").dropna()
     constant = constant.groupby(level="seed").first()[better.index]
-    return not learned(better, constant) and not learned(worse, constant)
+    names = part["better"], part.get("worse", part["better"])
+    for name, scores in zip(names, (better, worse)):
+        counts = counts_of(name, score, results, steps, better.index)
+        error = 0 if counts is None else groups.error(counts)
+        if learned(scores, constant, error):
+            return False
+    return True
 
 
 def line(verdict, gain, better, worse):

@@ -133,13 +133,18 @@ def table(chapters, marked=()):
                 f'<tr data-chapter="{chapter[:2]}" data-networks="{networks}">'
                 f'<td><a href="#verdict_{slug}">'
                 f"{claim}</a></td><td>{chapter[:2]}</td><td>{sign} "
-                f"{html.escape(word(box))}{' †' * (slug in marked)}</td>"
+                f"{html.escape(word(box))}{' †' * (slug in marked and sure(box))}</td>"
                 f"<td>{html.escape(numbers).replace(chr(10), '<br>')}</td></tr>"
             )
     return (
         f'<div class="all-verdicts"><table><caption>All verdicts</caption><thead>{HEAD}'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def sure(box):
+    """Whether a box says that its claim holds, or that the opposite showed."""
+    return word(box).startswith(("holds", "does not hold"))
 
 
 def budget(line):

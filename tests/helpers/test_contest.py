@@ -38,6 +38,13 @@ def test_unbeaten_are_those_that_nobody_surely_beats():
     assert contest.unbeaten(compared, NETWORKS, "later", "short") == []
 
 
+def test_a_lead_that_is_surely_small_beats_nobody(monkeypatch):
+    monkeypatch.setitem(SCORES, "same", 0.51)
+    assert compared("same", "now", "short")[0].small
+    found = contest.unbeaten(compared, ["same", "old"], "now", "short")
+    assert found == ["same", "old"]
+
+
 def test_the_tally_counts_each_word():
     table = contest.tally(compared, NETWORKS, ["now", "later"], "short", "old")
     rows = BeautifulSoup(table.data, "html.parser").select("tbody tr")

@@ -45,6 +45,21 @@ def test_the_error_is_that_of_the_mean_over_groups():
     assert groups.error(better, worse) == pytest.approx(expected, rel=0.1)
 
 
+def test_of_one_arm_it_is_that_of_its_score():
+    (arm, _) = arms(np.random.default_rng(1), 30)
+    shares = arm[0, :, 0, 0] / 100
+    expected = shares.std(ddof=1) / np.sqrt(len(shares))
+    assert groups.error(arm) == pytest.approx(expected, rel=0.1)
+
+
+def test_of_four_arms_it_is_that_of_the_change():
+    better, worse = arms(np.random.default_rng(1), 30)
+    gain = groups.error(better, worse)
+    assert groups.error(better, worse, worse, better) == pytest.approx(0)
+    assert groups.error(better, worse, better, worse) == pytest.approx(2 * gain)
+    assert groups.error(better, worse, worse, worse) == pytest.approx(gain)
+
+
 def test_groups_that_all_gain_the_same_bring_no_error():
     better, worse = arms(np.random.default_rng(1), 0)
     assert groups.error(better, worse) == pytest.approx(0)

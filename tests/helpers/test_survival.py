@@ -44,8 +44,8 @@ def fields(monkeypatch):
 def test_a_claim_drawn_longer_and_real(fields):
     found = fields(Recorded(s250=0.1, s1000=-0.1), Recorded(s250=0, s600=0.2))
     assert "holds (250 steps)" in found[0]
-    assert "does not hold here (1,000 steps)" in found[1]
-    assert found[2].startswith("nuclei") and "holds (600 steps)" in found[2]
+    assert "gone by 1,000 steps" in found[1]
+    assert found[2].startswith("nuclei") and "appears by 600 steps" in found[2]
 
 
 def test_what_is_not_recorded_says_so(fields):

@@ -207,6 +207,27 @@ def test_the_choice_of_test_groups_widens_the_interval(monkeypatch):
     wide = decided(monkeypatch, rows)[1][4][0]
     assert wide["mean"] == narrow["mean"]
     assert wide["low"] < 0 < narrow["low"]
+    assert narrow["p"] < 0.05 < wide["p"]
+
+
+def test_the_choice_of_test_groups_counts_for_what_was_learned(monkeypatch):
+    rows = table(A=("large", "large"), B=("none", "none"))
+    rows["constant"] = rows.iou - 0.01  # surely beaten, if groups did not matter
+    assert decided(monkeypatch, rows)[0] == "holds"
+    rows["iou_by_group"] = "2/10 9/10 5/10"
+    assert decided(monkeypatch, rows)[0] == "not learned at this budget"
+
+
+def test_the_choice_of_test_groups_counts_for_a_change(monkeypatch):
+    rows = table(A=("large", "none"), B=("none", "none"))
+    assert decided(monkeypatch, rows)[0].startswith("gone")
+    rows["iou_by_group"] = "5/10 5/10 5/10"
+    late = rows.xs(1000, level="steps", drop_level=False).index
+    rows.loc[late, "iou_by_group"] = "4/10 6/10 5/10"
+    assert decided(monkeypatch, rows)[0].startswith("gone")  # alike for both arms
+    early = rows.xs((250, "A"), level=[0, 1], drop_level=False).index
+    rows.loc[early, "iou_by_group"] = "5/10 9/10 5/10"
+    assert not decided(monkeypatch, rows)[0].startswith("gone")
 
 
 def test_a_claim_that_was_changed_later_says_so(monkeypatch):
