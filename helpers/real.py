@@ -2,9 +2,10 @@
 
 `python -m helpers.app.real fetch NAME` puts a set in place, on the reader's order only;
 nothing here fetches. `load(NAME)` reads it: pictures that train, validate and test,
-divided by group, so that no solar module, examination, street or subject is on two
-sides. real.toml says where a set comes from and what it holds, real_sums.txt what each
-pair of files contains: whatever else lies there is refused by name.
+divided by group, so that no solar module, examination, street, subject or picture that
+was cut into tiles is on two sides. real.toml says where a set comes from and what it
+holds, real_sums.txt what each pair of files contains: whatever else lies there is
+refused by name.
 
 Images are float32 (3, H, W) in 0..1, a mask of one thing float32 (1, H, W) of 0 and 1,
 maps of several classes int64 (1, H, W) with IGNORE. A volume is float32 (1, D, H, W) of
@@ -33,6 +34,9 @@ BOOK = Path(__file__).resolve().parents[1]
 ROOT = BOOK / "downloads" / "real"
 FACTS = tomllib.loads((BOOK / "helpers" / "real.toml").read_text(encoding="utf-8"))
 SUMS = BOOK / "helpers" / "real_sums.txt"
+# The nuclei are tiles: a line names those that were one picture, see helpers/tiles.py.
+CUT = (BOOK / "helpers" / "real_tiles.txt").read_text(encoding="utf-8")
+TILES = [line.split() for line in CUT.splitlines()]
 AGAIN = "Take it again from its origin"
 VOLUME = (48, 64, 48)  # voxels: holds every hippocampus, and divides by 16
 
@@ -95,8 +99,13 @@ def shared_out(name):
 
 
 def group(name, pair):
-    """What a pair must not be parted from: its module, street, examination, block."""
+    """What a pair must not be parted from: its module, street, examination, block.
+
+    A nucleus picture belongs to the larger one that it was cut from: its first tile.
+    """
     stem = pair.rpartition("/")[2]
+    if name == "dsb2018":
+        return next((tiles[0] for tiles in TILES if stem in tiles), stem)
     if name == "pv_el_cells":
         return stem.rpartition("_")[0]  # EL100_33: cell 33 of module EL100
     if name in ("camvid", "hc18"):
@@ -314,8 +323,10 @@ def sums(name):
 
 
 def checksum(name):
-    """12 digits for the content of a whole set, by its sums."""
+    """12 digits for the content of a whole set by its sums, and for its tiles."""
     lines = "\n".join(f"{pair} {value}" for pair, value in sums(name).items())
+    if name == "dsb2018":
+        lines += CUT
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 

@@ -37,7 +37,7 @@ PAPERS = {  # by their names in figures.COLOURS
         (1, 3, 500, 500),
     ),
     "U-Net": Paper(
-        "02_unet", "UNet", "few images and thin structures; begin here",
+        "02_unet", "UNet", "thin structures; begin here",
         (1, 1, 572, 572),
     ),
     "V-Net": Paper(

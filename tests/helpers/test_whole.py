@@ -95,3 +95,10 @@ def test_every_set_has_its_scores_and_its_trap():
                 whole.guesses.cache_clear()
                 assert len(whole.guesses(name)) == len(test)
     whole.guesses.cache_clear()
+
+
+def test_naming_one_kind_everywhere_scores_its_share_over_the_kinds_there_are():
+    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
+    labels[0, 0] = 2  # four pixels of sixteen
+    labels[0, 1, 0] = 3
+    assert whole.one_kind(((None, labels),)) == pytest.approx(4 / 16 / 2)
