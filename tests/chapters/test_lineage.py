@@ -103,7 +103,8 @@ def test_one_thing_is_changed_at_a_time():
     assert list(variants) == list(CHANGED)
     usual = variants["everything"]
     for name, own in variants.items():
-        assert own["lr"].args == ("U-Net",)
+        tuned = "U-Net, no norm" if name == "no batch norm" else "U-Net"
+        assert own["lr"].args == (tuned,)
         other = {key for key in own if key not in usual or own[key] is not usual[key]}
         assert other - {"lr"} == CHANGED[name]
     half, whole = lineage.half_of_the_data(3), lineage.data.common_task(3)
