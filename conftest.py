@@ -23,7 +23,7 @@ from tests import colab
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-LONGEST_FIRST = ("06", "03", "02", "01", "10", "05", "04", "08", "07", "00", "09")
+LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
 CLOSING = []  # lines that a test wants to see at the end of the run
 
 
