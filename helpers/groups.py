@@ -27,7 +27,12 @@ def score(counts):
     `counts` (..., groups, classes, 2); returns (...,), or a float. A class that neither
     was there nor was found is left out; where that is so of all, the score is NaN.
     """
-    above, below = np.moveaxis(counts.sum(axis=-3), -1, 0)
+    return of_sums(counts.sum(axis=-3))
+
+
+def of_sums(sums):
+    """The same of what the groups add up to, (..., classes, 2)."""
+    above, below = np.moveaxis(sums, -1, 0)
     ratios = np.where(below > 0, above / np.maximum(below, 1), np.nan)
     there = ~np.isnan(ratios)
     total = np.where(there, ratios, 0).sum(axis=-1)
@@ -45,12 +50,10 @@ def error(*arms, draws=1000):
     groups = arms[0].shape[1]
     chances = np.full(groups, 1 / groups)
     often = np.random.default_rng(0).multinomial(groups, chances, size=draws)
-    means = []
-    for times in often:  # how often each group is drawn
-        weights, mean = times[:, None, None], 0
-        for k, arm in enumerate(arms):
-            mean += (-1) ** k * score(arm * weights).mean()
-        means.append(mean)
+    means = np.zeros(draws)
+    for k, arm in enumerate(arms):  # each group as often as it is drawn
+        sums = np.einsum("dg,sgcn->dscn", often, arm)
+        means += (-1) ** k * of_sums(sums).mean(axis=1)
     return float(np.nanstd(means, ddof=1))
 
 

@@ -247,9 +247,9 @@ def judged(part, results):
         lines.append(row | dict(text=line(*found)))
     if not judgements:
         return "undecided", lines
-    ends = max(judgements), min(judgements)
-    seeds = all_gains[ends[0]].index.intersection(all_gains[ends[1]].index)
-    error = error_of_groups(part, results, ends, seeds)
+    last, first = max(judgements), min(judgements)
+    seeds = all_gains[last].index.intersection(all_gains[first].index)
+    error = error_of_groups(part, results, [last, first], seeds)
     return over_time(judgements, all_gains, error), lines
 
 

@@ -41,6 +41,12 @@ def test_nothing_is_joined_where_the_order_of_an_edge_is_lost():
     assert tiles.together(np.stack([left, right[::-1]])) == []
 
 
+def test_the_table_of_the_nuclei_names_pictures_of_the_set_once():
+    names = [name for tiles_of_one in real.TILES for name in tiles_of_one]
+    assert len(names) == len(set(names)) and set(names) <= set(real.sums("dsb2018"))
+    assert min(map(len, real.TILES)) > 1
+
+
 @pytest.mark.skipif(not real.ready("dsb2018"), reason="the nuclei are not in place")
 def test_the_table_of_the_nuclei_is_what_their_edges_say():
     names = sorted(real.sums("dsb2018"))
@@ -49,4 +55,4 @@ def test_the_table_of_the_nuclei_is_what_their_edges_say():
         image, _ = real.paths("dsb2018", name, real.ROOT / "dsb2018")
         images.append(np.asarray(Image.open(image).convert("L")))
     found = [[names[k] for k in group] for group in tiles.together(np.stack(images))]
-    assert found == list(map(list, real.TILES))
+    assert found == real.TILES
