@@ -246,7 +246,8 @@ def answer(net, image, step=32):
     """Logits (K, H, W) of a whole picture (3, H, W) of any size, by a padded network.
 
     The picture is mirrored to the right and below until `step` divides its sides.
-    A volume (1, D, H, W) is taken as it is: `load` has padded it.
+    A volume (1, D, H, W) is taken as it is: `load` has padded it. The network may be on
+    a GPU; what it answers comes back.
     """
     height, width = image.shape[-2:]
     pads = [0, -width % step, 0, -height % step]
@@ -255,7 +256,7 @@ def answer(net, image, step=32):
         image = F.pad(image, pads, mode="reflect")
     with torch.no_grad():
         logits = main_map(net.eval()(image[None]))
-    return logits[0, ..., :height, :width]
+    return logits[0, ..., :height, :width].cpu()
 
 
 def as_image(pixels):

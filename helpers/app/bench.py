@@ -9,7 +9,7 @@ code than today's, by its fingerprint, is trained anew, and nothing else.
 First the learning rates are chosen (notebooks/rates.csv), on validation data and with
 seeds that no trial uses. Then come the seeds, all chapters' first, then the second ...
 Where five leave an interval wider than a claim's margin, there are ten. `--check` only
-tells what would be trained anew.
+tells what would be trained anew. `--gpu` trains on a GPU, which the rows then name.
 """
 
 import argparse
@@ -380,10 +380,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("chapter", nargs="*", help="its number, such as 04")
     parser.add_argument("--rates", action="store_true", help="only choose the rates")
+    parser.add_argument("--gpu", action="store_true", help="train on a GPU")
     parser.add_argument("--check", action="store_true", help="only tell what changed")
     parser.add_argument("--set", help="only trials on it", choices=real.FACTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.gpu:
+        if not torch.cuda.is_available():
+            parser.error("PyTorch sees no GPU here: leave --gpu out")
+        os.environ["BENCH_GPU"] = "1"  # for the processes that train
     everyone, names = with_trials(), []
     for name in everyone:
         asked = arguments.chapter or ([] if on_real_sets(name) else [name])

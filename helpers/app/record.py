@@ -1,8 +1,12 @@
 """One training of a recorded trial, in a process of its own: see bench.py."""
 
 import functools
+import os
+
+import torch
 
 from helpers import chapters, fingerprint, memory, real, trials
+from helpers.app.parallel import Engine
 
 WEIGHTS = chapters.NOTEBOOKS / "weights"
 
@@ -56,20 +60,44 @@ def train(job):
     """Train and score one job: its row."""
     trial, name = variant(job)
     sets = pictures(job["chapter"], job["trial"], name, job["seed"])
-    changes = {}
+    changes, canary = {}, fingerprint.canary()
+    if os.environ.get("BENCH_GPU"):
+        changes, canary = on_gpu(trial, name)
     if "lr" in job:  # a pilot: its validation score is all that counts
-        changes = dict(lr=job["lr"], evaluate=no_scores)
+        changes |= dict(lr=job["lr"], evaluate=no_scores)
     run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
     last = job["steps"] == max(trial.budgets, default=0)
     if trial.keep and last and job["seed"] == trials.LIVE[0]:
         keep(run, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
-    found["canary"] = fingerprint.canary()
+    found["canary"] = canary
     if trial.needs:
         found["data"] = real.checksum(trial.needs)
     for key, value in row.items():  # counts by group are a text
         found[key] = value if isinstance(value, str) else round(float(value), 5)
+    if "engine" in changes:  # a processor's seconds, among which it has no place
+        del found["seconds"]
     return found
+
+
+def on_gpu(trial, name):
+    """What trains a variant on a GPU, changes for `Trial.one`; and the GPU's name.
+
+    In float32, as on a processor. The name stands where a processor has its canary.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    changes = dict(engine=Engine())
+    if not trial.needs:  # drawn pictures are not brought to the network
+        own = trial.variants[name].get("evaluate", trial.evaluate)
+        changes["evaluate"] = functools.partial(on_processor, evaluate=own)
+    return changes, f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+
+
+def on_processor(run, test, evaluate):
+    """Score with the network back on the processor."""
+    run.net.cpu()
+    return evaluate(run, test)
 
 
 def no_scores(run, test):
