@@ -81,14 +81,14 @@ class Trial:
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
     own `steps` grow in proportion. `seeds` are those that the page trains: by default
     those of LIVE, or a part of them, see `run`. With `tune`, `make bench` chooses a
-    rate for each variant, under its name; with `keep`, it keeps the longest runs'
-    networks. `record` are the recorded seeds where the usual five or ten will not do,
-    `needs` the real set (helpers/real.py) without which nothing can be trained.
+    rate for each variant, under its name; of those in `keep`, it keeps the longest
+    runs' networks. `record` are the recorded seeds where the usual five or ten will not
+    do, `needs` the real set (helpers/real.py) without which nothing can be trained.
     """
 
     def __init__(
         self, name, variants, sets=None, *, steps=250, budgets=None, seeds=None,
-        evaluate=all_scores, levels=("variant",), tune=False, keep=False,
+        evaluate=all_scores, levels=("variant",), tune=False, keep=(),
         record=None, needs=None, **settings,
     ):  # fmt: skip
         self.name, self.variants, self.sets = name, variants, sets

@@ -21,6 +21,7 @@ from helpers import groups, page, trials
 
 CLAIMS = trials.RECORDS / "claims.toml"
 MARGIN = 0.03  # of IoU, Dice, F1 and shares; what is less makes no difference here
+GUESS = "no learning"  # the arm of a trial that does not learn
 
 
 class Judgement(NamedTuple):
@@ -80,11 +81,6 @@ def judge(better, worse=0, margin=MARGIN, error=0):
     if whole:
         p = float(2 * stats.t.sf(abs(gain.mean()) / whole, len(gain) - 1))
     return Judgement(word, gain.mean(), low, high, len(gain), small, p)
-
-
-def learned(scores, constant, error=0):
-    """Whether an arm is surely better than a constant answer."""
-    return interval(np.asarray(scores, float) - constant, error=error)[0] > 0
 
 
 def over_time(judgements, gains, error=0):
@@ -222,9 +218,13 @@ def compare(part, results, steps):
         return None
     gain, better, worse = found
     error = error_of_groups(part, results, [steps], gain.index)
-    verdict = judge(gain, margin=part.get("margin", MARGIN), error=error)
-    if not_learned(part, results, steps, better, worse):
+    margin = part.get("margin", MARGIN)
+    verdict = judge(gain, margin=margin, error=error)
+    ahead = lead(part, results, steps, gain.index)
+    if ahead is not None and ahead <= 0:
         verdict = verdict._replace(word="not learned at this budget")
+    elif ahead is not None and ahead <= margin and verdict.word.startswith("equal"):
+        verdict = verdict._replace(word="undecided")
     return verdict, gain, better, worse
 
 
@@ -268,25 +268,33 @@ def too_wide(part, results, steps, seeds):
     return (high - low) / 2 > part.get("margin", MARGIN)
 
 
-def not_learned(part, results, steps, better, worse):
-    """Whether neither arm surely beats an answer that does not learn.
+def lead(part, results, steps, seeds):
+    """How far the better of two arms is ahead of what does not learn, at least.
 
-    What such an answer scores stands in the column `constant` for the IoU, for another
-    score in one of its name and `_constant`; where there is none, nothing is asked.
+    The lower end of its 95 % interval, None where nothing is known of such an answer.
+    It is the arm GUESS of the same trial, tested on the same groups; else the answer of
+    which the column `constant` tells the IoU, for another score one of its name and
+    `_constant`. Two networks that are ahead by no more than the margin would be "equal
+    within the margin" whatever they learned: `compare` does not say so of them.
     """
     score = part.get("score", "iou")
-    column = "constant" if score == "iou" else f"{score}_constant"
-    if column not in results:
-        return False
-    constant = results[column].xs(steps, level="steps").dropna()
-    constant = constant.groupby(level="seed").first()[better.index]
-    names = part["better"], part.get("worse", part["better"])
-    for name, scores in zip(names, (better, worse)):
-        counts = counts_of(name, score, results, steps, better.index)
-        error = 0 if counts is None else groups.error(counts)
-        if learned(scores, constant, error):
-            return False
-    return True
+    guess, theirs = of_arm(GUESS, score, results, steps), []
+    if guess is not None:
+        seeds = seeds.intersection(guess.index)
+        theirs = [counts_of(GUESS, score, results, steps, seeds)]
+    else:
+        column = "constant" if score == "iou" else f"{score}_constant"
+        if column not in results:
+            return None
+        guess = results[column].xs(steps, level="steps").dropna()
+        guess = guess.groupby(level="seed").first()
+    ends = []
+    for name in (part["better"], part.get("worse", part["better"])):
+        ahead = of_arm(name, score, results, steps)[seeds] - guess[seeds]
+        counts = counts_of(name, score, results, steps, seeds)
+        error = 0 if counts is None else groups.error(counts, *theirs)
+        ends.append(interval(ahead, error=error)[0])
+    return max(ends)
 
 
 def line(verdict, gain, better, worse):

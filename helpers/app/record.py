@@ -67,7 +67,7 @@ def train(job):
         changes |= dict(lr=job["lr"], evaluate=no_scores)
     run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
     last = job["steps"] == max(trial.budgets, default=0)
-    if trial.keep and last and job["seed"] == trials.LIVE[0]:
+    if name in trial.keep and last and job["seed"] == trials.LIVE[0]:
         keep(run, job["variant"])
     found = {k: job[k] for k in ("trial", "variant", "steps", "seed")}
     found["canary"] = canary

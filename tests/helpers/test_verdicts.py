@@ -63,11 +63,6 @@ def test_an_interval_needs_two_values():
         judge([0.7], [0.5])
 
 
-def test_a_network_is_compared_with_a_constant_answer():
-    assert verdicts.learned([0.5, 0.6, 0.55], 0.04)
-    assert not verdicts.learned([0.05, 0.03, 0.045], 0.04)
-
-
 # --- budgets and conditions -------------------------------------------------------
 
 SEEDS = [100, 101, 102, 103, 104]
@@ -210,12 +205,34 @@ def test_the_choice_of_test_groups_widens_the_interval(monkeypatch):
     assert narrow["p"] < 0.05 < wide["p"]
 
 
-def test_the_choice_of_test_groups_counts_for_what_was_learned(monkeypatch):
+def guessing(rows, iou, by_group=None):
+    """The results, and an arm that does not learn."""
+    guess = rows.xs("A", level="variant").assign(variant="no learning", iou=iou)
+    guess = guess.set_index("variant", append=True).reorder_levels(rows.index.names)
+    if by_group:
+        guess["iou_by_group"] = by_group
+    return pandas.concat([rows, guess])
+
+
+def test_what_was_learned_is_told_on_the_same_test_groups(monkeypatch):
     rows = table(A=("large", "large"), B=("none", "none"))
-    rows["constant"] = rows.iou - 0.01  # surely beaten, if groups did not matter
-    assert decided(monkeypatch, rows)[0] == "holds"
-    rows["iou_by_group"] = "2/10 9/10 5/10"
-    assert decided(monkeypatch, rows)[0] == "not learned at this budget"
+    rows["iou_by_group"] = "4/10 9/10 6/10"  # as different as the groups are ...
+    below = rows.iou - 0.01
+    alike = guessing(rows, below.xs("A", level="variant"), "3/10 8/10 5/10")
+    assert decided(monkeypatch, alike)[0] == "holds"  # ... for the guess as well
+    other = guessing(rows, below.xs("A", level="variant"), "8/10 3/10 5/10")
+    assert decided(monkeypatch, other)[0] == "not learned at this budget"
+
+
+def test_networks_that_hardly_beat_a_guess_are_not_called_equal(monkeypatch):
+    rows = table(A=("none", "none"), B=("none", "none"))
+    assert decided(monkeypatch, rows)[0] == "equal within 0.03"
+    scores = rows.iou.xs("A", level="variant")
+    for ahead, word in {0.05: "equal within 0.03", 0.02: "undecided"}.items():
+        found = decided(monkeypatch, guessing(rows, scores - ahead))[0]
+        assert found.startswith(word)
+    worse = decided(monkeypatch, guessing(rows, scores + 0.02))[0]
+    assert worse == "not learned at this budget"
 
 
 def test_the_choice_of_test_groups_counts_for_a_change(monkeypatch):

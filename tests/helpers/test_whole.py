@@ -101,4 +101,8 @@ def test_naming_one_kind_everywhere_scores_its_share_over_the_kinds_there_are():
     labels = torch.zeros(1, 4, 4, dtype=torch.int64)
     labels[0, 0] = 2  # four pixels of sixteen
     labels[0, 1, 0] = 3
-    assert whole.one_kind(((None, labels),)) == pytest.approx(4 / 16 / 2)
+    pictures = Few(places=())
+    pictures.items, pictures.groups = [(None, labels)], ["a"]
+    row = whole.one_kind(pictures)
+    assert row["mean_iou"] == pytest.approx(4 / 16 / 2)
+    assert groups.score(groups.from_text(row["mean_iou_by_group"])) == row["mean_iou"]

@@ -220,7 +220,7 @@ def toys(monkeypatch, tmp_path):
     """A chapter of one trial that trains in no time."""
     variants = dict(A=dict(net=small, lr=0.01), B=dict(net=small, loss=diverging))
     trial = trials.Trial(
-        "toys/a", variants, lambda seed: sets(), steps=6, budgets=(6, 12), keep=True
+        "toys/a", variants, lambda seed: sets(), steps=6, budgets=(6, 12), keep=["A"]
     )
     monkeypatch.setattr(record, "trials_of", lambda chapter: dict(a=trial))
     monkeypatch.setattr(record, "WEIGHTS", tmp_path / "weights")
