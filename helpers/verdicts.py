@@ -271,23 +271,26 @@ def too_wide(part, results, steps, seeds):
 def lead(part, results, steps, seeds):
     """How far the better of two arms is ahead of what does not learn, at least.
 
-    The lower end of its 95 % interval, None where nothing is known of such an answer.
-    It is the arm GUESS of the same trial, tested on the same groups; else the answer of
-    which the column `constant` tells the IoU, for another score one of its name and
-    `_constant`. Two networks that are ahead by no more than the margin would be "equal
-    within the margin" whatever they learned: `compare` does not say so of them.
+    The lower end of its 95 % interval; None where no such answer is known, and where
+    it is the rival itself. It is the arm GUESS of the same trial, tested on the same
+    groups; else the answer of which the column `constant` tells the IoU, for another
+    score one of its name and `_constant`. Where no lead above the margin is shown, it
+    is not shown either that two networks could differ by as much: `compare` does not
+    call them equal.
     """
     score = part.get("score", "iou")
+    column = "constant" if score == "iou" else f"{score}_constant"
+    if GUESS in part.values() or part.get("against") == column:
+        return None
     guess, theirs = of_arm(GUESS, score, results, steps), []
-    if guess is not None:
+    if guess is not None and len(guess):
         seeds = seeds.intersection(guess.index)
         theirs = [counts_of(GUESS, score, results, steps, seeds)]
-    else:
-        column = "constant" if score == "iou" else f"{score}_constant"
-        if column not in results:
-            return None
+    elif column in results:
         guess = results[column].xs(steps, level="steps").dropna()
         guess = guess.groupby(level="seed").first()
+    if guess is None or len(seeds.intersection(guess.index)) < 3:
+        return None
     ends = []
     for name in (part["better"], part.get("worse", part["better"])):
         ahead = of_arm(name, score, results, steps)[seeds] - guess[seeds]
@@ -301,6 +304,8 @@ def line(verdict, gain, better, worse):
     """The numbers of one comparison as text; it takes what `compare` returns."""
     sure = verdict.low > 0 or verdict.high < 0
     small = ", surely less than the margin" * (verdict.small and sure)
+    if verdict.small and verdict.word == "undecided":
+        small = "; that they learned more than the margin is not shown"
     return (
         f"{trials.spread(better)} against {trials.spread(worse)}: {gain.mean():+.3f} "
         f"({verdict.low:+.3f} to {verdict.high:+.3f}), n = {verdict.n}{small}"

@@ -75,7 +75,7 @@ def train(job):
         found["data"] = real.checksum(trial.needs)
     for key, value in row.items():  # counts by group are a text
         found[key] = value if isinstance(value, str) else round(float(value), 5)
-    if "engine" in changes:  # a processor's seconds, among which it has no place
+    if "engine" in changes:  # seconds on record are those of a processor
         del found["seconds"]
     return found
 

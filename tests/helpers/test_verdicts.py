@@ -214,6 +214,17 @@ def guessing(rows, iou, by_group=None):
     return pandas.concat([rows, guess])
 
 
+def test_a_guess_is_no_bar_for_itself_nor_where_it_has_no_score(monkeypatch):
+    rows = table(A=("less", "less"), B=("none", "none"))
+    guessed = guessing(rows, rows.iou.xs("A", level="variant") + 0.2)
+    word = decided(monkeypatch, guessed, worse="no learning")[0]
+    assert word == "does not hold here"
+    assert decided(monkeypatch, rows, against="constant")[0] == "holds"
+    guessed["other"] = guessed.iou.where(guessed.iou < 2)
+    guessed.loc[(slice(None), "no learning"), "other"] = None
+    assert decided(monkeypatch, guessed, score="other")[0] == "does not hold here"
+
+
 def test_what_was_learned_is_told_on_the_same_test_groups(monkeypatch):
     rows = table(A=("large", "large"), B=("none", "none"))
     rows["iou_by_group"] = "4/10 9/10 6/10"  # as different as the groups are ...

@@ -245,6 +245,27 @@ def test_a_row_is_that_of_the_trial_and_the_longest_network_is_kept(toys):
     assert not list(record.WEIGHTS.iterdir())
 
 
+def test_a_row_that_was_made_on_a_gpu_names_it_and_tells_no_seconds(toys, monkeypatch):
+    """Here the engine finds no GPU: it computes the same on the processor."""
+    job = dict(chapter="toys", trial="a", variant="A", steps=6, seed=100)
+    here = record.train(job)
+    monkeypatch.setenv("BENCH_GPU", "1")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    there = record.train(job)
+    assert there.pop("canary") == f"a card, torch {torch.__version__}"
+    assert "seconds" not in there and there.items() <= here.items()
+    pilot = record.train(job | dict(lr=0.02))
+    assert pilot["lr"] == 0.02 and "iou" not in pilot
+
+
+def test_a_bench_on_a_gpu_needs_one(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["bench", "--gpu"])
+    with pytest.raises(SystemExit):
+        bench.main()
+    assert "leave --gpu out" in capsys.readouterr().err
+
+
 def test_a_pilot_has_the_rate_it_tries_and_may_diverge(toys):
     job = dict(chapter="toys", trial="a", variant="A", steps=6, seed=0, lr=0.02)
     assert record.execute(job)[1]["lr"] == 0.02
