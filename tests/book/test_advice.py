@@ -13,6 +13,7 @@ ADVICE = [  # a piece of the cheat sheet, the claim that it rests on, and what i
     ("two convolutions a level suffice", "shortcuts_shallow", "undecided"),
     ("several scales at once pay", "nuclei_sizes", "equal within 0.03"),
     ("one block must see far", "compute_reach", "holds"),
+    ("a head in ultrasound", "real_u2net", "holds"),
     ("on drawn coins a border weight found the line sooner", "touching", "undecided"),
 ]
 
