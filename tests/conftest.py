@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers import memory
 
@@ -19,6 +20,16 @@ def chromedriver():
     if not driver:
         pytest.skip("no chromedriver here: the tests in a browser are left out")
     return driver
+
+
+class Browser(webdriver.Chrome):
+    """A Chromium whose `get` waits until all is there, on a busy machine as well."""
+
+    def get(self, url):
+        """Open a page."""
+        super().get(url)
+        ready = "return document.readyState == 'complete'"
+        WebDriverWait(self, 60).until(lambda browser: browser.execute_script(ready))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +49,7 @@ def browser(tmp_path_factory):
         options.add_argument(f"--{flag}")
     phone = {"width": 390, "height": 844, "pixelRatio": 1}
     options.add_experimental_option("mobileEmulation", {"deviceMetrics": phone})
-    chromium = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    chromium = Browser(options, webdriver.ChromeService(driver))
     # A window that lies behind another has no focus, and tells pages of none.
     chromium.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     yield chromium
