@@ -282,15 +282,17 @@ def lead(part, results, steps, seeds):
     column = "constant" if score == "iou" else f"{score}_constant"
     if GUESS in part.values() or part.get("against") == column:
         return None
-    guess, theirs = of_arm(GUESS, score, results, steps), []
-    if guess is not None and len(guess):
-        seeds = seeds.intersection(guess.index)
-        theirs = [counts_of(GUESS, score, results, steps, seeds)]
-    elif column in results:
+    guess = of_arm(GUESS, score, results, steps)
+    is_arm = guess is not None and len(guess) > 0
+    if not is_arm:
+        if column not in results:
+            return None
         guess = results[column].xs(steps, level="steps").dropna()
         guess = guess.groupby(level="seed").first()
-    if guess is None or len(seeds.intersection(guess.index)) < 3:
+    seeds = seeds.intersection(guess.index)
+    if len(seeds) < 3:
         return None
+    theirs = [counts_of(GUESS, score, results, steps, seeds)] if is_arm else []
     ends = []
     for name in (part["better"], part.get("worse", part["better"])):
         ahead = of_arm(name, score, results, steps)[seeds] - guess[seeds]

@@ -83,7 +83,8 @@ def train(job):
 def on_gpu(trial, name):
     """What trains a variant on a GPU, changes for `Trial.one`; and the GPU's name.
 
-    In float32, as on a processor. The name stands where a processor has its canary.
+    In float32, as on a processor. The name stands where a processor has its canary. A
+    network from which the variant goes on is trained on the processor.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import verdicts
+from helpers import verdicts
+from helpers.app.record import trials_of
+from tests.verdicts import recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 ADVICE = [  # a piece of the cheat sheet, the claim that it rests on, and what it needs
@@ -22,5 +24,17 @@ ADVICE = [  # a piece of the cheat sheet, the claim that it rests on, and what i
 def test_advice_rests_on_the_word_of_the_last_accepted_run(piece, claim, word):
     sheet = (ROOT / "book" / "cheat_sheet.md").read_text(encoding="utf-8")
     assert piece in sheet, "the advice changed: does its claim still stand here?"
-    words = {row["slug"]: row["word"] for row in verdicts.recorded()}
+    words = {row["slug"]: row["word"] for row in recorded()}
     assert words[claim] == word, f"the word on {claim} changed: does '{piece}' hold?"
+
+
+def test_what_09_says_of_heads_and_of_cracks_is_on_record():
+    heads = trials_of("09_real_pictures")["hc18"].recorded()
+    seeds, surely = heads.index.unique("seed"), {}
+    for steps in (250, 1000):
+        for name in heads.index.unique("variant").drop(verdicts.GUESS):
+            surely[name, steps] = verdicts.lead(dict(better=name), heads, steps, seeds)
+    assert max(lead for (_, steps), lead in surely.items() if steps == 250) < 0
+    assert 0 < surely["U-Net", 1000] < surely["U²-Net", 1000] - 0.1
+    words = {row["slug"]: row["word"] for row in recorded()}
+    assert words["real_u2net_thin"].startswith("undecided")
