@@ -11,12 +11,14 @@ from helpers import figures, verdicts
 
 WORDS = ("holds", "does not hold here", "equal within 0.03", "undecided",
          "not learned at this budget", "not recorded")  # fmt: skip
+SURE = "holds", "does not hold here"
 
 
 def heat_map(compared, networks, probes, budget, rival="U-Net"):
     """Show the mean scores, coloured by the difference to a rival.
 
-    Grey where the interval of that difference holds 0. Returns the matplotlib figure.
+    Grey where that difference is not sure, or so small that it is none, or nothing was
+    learned. Returns the matplotlib figure.
     """
     means = pandas.DataFrame(index=list(probes), columns=list(networks), dtype=float)
     gains = means.copy()
@@ -27,7 +29,7 @@ def heat_map(compared, networks, probes, budget, rival="U-Net"):
                 continue
             verdict, gain, mine, _ = found
             means.loc[probe, network] = mine.mean()
-            if verdict.low > 0 or verdict.high < 0 or network == rival:
+            if verdict.word in SURE or network == rival:
                 gains.loc[probe, network] = gain.mean()
     return figures.heat_map(means, gains, f"difference to {rival}")
 
@@ -35,16 +37,15 @@ def heat_map(compared, networks, probes, budget, rival="U-Net"):
 def unbeaten(compared, networks, probe, budget):
     """Return the networks that none of the others surely beats, in their order.
 
-    A lead that is surely smaller than the margin counts as none. None is named where a
-    pair is not recorded yet.
+    None is named where a pair is not recorded yet, and where nobody has learned.
     """
     good = []
     for name in networks:
-        beaten = []
+        words = []
         for rival in networks:
             found = compared(rival, probe, budget, name)
-            beaten.append(found is None or (found[0].low > 0 and not found[0].small))
-        if not any(beaten):
+            words.append(found[0].word if found else "holds")
+        if "holds" not in words and set(words) != {"not learned at this budget"}:
             good.append(name)
     return good
 

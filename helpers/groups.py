@@ -7,7 +7,19 @@ the hits over all marks), and a run keeps both numbers for each group and class:
 counts, an array (groups, classes, 2).
 """
 
+from typing import NamedTuple
+
 import numpy as np
+
+
+class Error(NamedTuple):
+    """A standard error, and the degrees of freedom that it is known by."""
+
+    size: float
+    freedom: int
+
+
+NONE = Error(0, 1)
 
 
 def add_up(counts, names):
@@ -40,21 +52,25 @@ def of_sums(sums):
 
 
 def error(*arms, draws=1000):
-    """Standard error, from the choice of the test groups, of a score or of a gain.
+    """The Error, from the choice of the test groups, of a score or of a gain.
 
     An arm is an array of counts (seeds, groups, classes, 2), all of the same groups.
     Of two arms it is the first one's gain over the second; of four, of that gain less
     the fourth's over the third. Groups are drawn with replacement, alike for all arms
-    and at each call (the bootstrap).
+    and at each call: the bootstrap, whose square divides by the number of groups where
+    Student's divides by one less. One group tells nothing of others: NONE.
     """
     groups = arms[0].shape[1]
+    if groups == 1:
+        return NONE
     chances = np.full(groups, 1 / groups)
     often = np.random.default_rng(0).multinomial(groups, chances, size=draws)
     means = np.zeros(draws)
     for k, arm in enumerate(arms):  # each group as often as it is drawn
         sums = np.einsum("dg,sgcn->dscn", often, arm)
         means += (-1) ** k * of_sums(sums).mean(axis=1)
-    return float(np.nanstd(means, ddof=1))
+    fewer = np.sqrt(groups / (groups - 1))
+    return Error(float(np.nanstd(means, ddof=1) * fewer), groups - 1)
 
 
 def to_text(counts):

@@ -21,6 +21,7 @@ from helpers import groups, page, trials
 
 CLAIMS = trials.RECORDS / "claims.toml"
 MARGIN = 0.03  # of IoU, Dice, F1 and shares; what is less makes no difference here
+FIRST = 5  # seeds of each trial; how far they lie apart decides whether it gets ten
 GUESS = "no learning"  # the arm of a trial that does not learn
 
 
@@ -32,58 +33,68 @@ class Judgement(NamedTuple):
     low: float  # of the 95 % interval
     high: float
     n: int
-    small: bool  # the 90 % interval lies inside the margin
+    small: bool  # the 90 % interval lies inside the margin: so small is no difference
     p: float  # of the t-test that belongs to the interval
 
 
-def interval(values, share=0.95, error=0):
+def interval(values, share=0.95, error=groups.NONE):
     """Student's interval of the mean of some values: (low, high).
 
-    `error` is a standard error that more values would not make smaller, such as that of
+    `error` is a groups.Error that more values would not make smaller, such as that of
     the test groups. Raises ValueError for fewer than two values: they have no spread.
     """
     values = np.asarray(values, float)
     if len(values) < 2:
         raise ValueError(f"{len(values)} values have no spread; an interval needs 2")
     whole = standard_error(values, error)
-    reach = stats.t.ppf((1 + share) / 2, len(values) - 1) * whole
+    reach = stats.t.ppf((1 + share) / 2, whole.freedom) * whole.size
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
-def standard_error(values, error=0):
-    """Of the mean of some values; `error` is as in `interval`."""
-    return np.sqrt(np.var(values, ddof=1) / len(values) + error**2)
+def standard_error(values, error=groups.NONE):
+    """The groups.Error of the mean of some values; `error` is as in `interval`.
+
+    Of ten values the first five tell the spread. They decided that there are ten, and
+    an interval of all ten would miss more often than it says (Stein 1945). Two errors
+    are added as Welch and Satterthwaite do.
+    """
+    tell = values[:FIRST] if len(values) == 2 * FIRST else values
+    square, freedom = np.var(tell, ddof=1) / len(values), len(tell) - 1
+    other = error.size**2
+    if other:
+        parts = square**2 / freedom + other**2 / error.freedom
+        freedom = (square + other) ** 2 / parts
+    return groups.Error(float(np.sqrt(square + other)), freedom)
 
 
-def judge(better, worse=0, margin=MARGIN, error=0):
+def judge(better, worse=0, margin=MARGIN, error=groups.NONE):
     """The verdict on "better beats worse": a Judgement of scores paired by seed.
 
     `worse` may be one number for all, and is 0 where `better` are differences already.
-    The 95 % interval of the differences above 0: "holds". Below: "does not hold here",
-    the opposite showed. The 90 % interval inside +-margin, which is two one-sided tests
-    at 5 %: "equal within 0.03". All else is "undecided". A difference that is sure and
-    smaller than the margin keeps its word, and is marked `small`. `error`: see
-    `interval`.
+    The 90 % interval of the differences inside +-margin, which is two one-sided tests
+    at 5 %: "equal within 0.03", even where a difference so small is sure. Else, the
+    95 % interval above 0: "holds"; below: "does not hold here", the opposite showed.
+    All else is "undecided". `error`: see `interval`.
     """
     gain = np.asarray(better, float) - np.asarray(worse, float)
     low, high = interval(gain, error=error)
     inner = interval(gain, 0.9, error)
     small = bool(-margin < inner[0] and inner[1] < margin)
-    if low > 0:
+    if small:
+        word = f"equal within {margin:g}"
+    elif low > 0:
         word = "holds"
     elif high < 0:
         word = "does not hold here"
-    elif small:
-        word = f"equal within {margin:g}"
     else:
         word = "undecided"
     whole, p = standard_error(gain, error), 1.0
-    if whole:
-        p = float(2 * stats.t.sf(abs(gain.mean()) / whole, len(gain) - 1))
+    if whole.size:
+        p = float(2 * stats.t.sf(abs(gain.mean()) / whole.size, whole.freedom))
     return Judgement(word, gain.mean(), low, high, len(gain), small, p)
 
 
-def over_time(judgements, gains, error=0):
+def over_time(judgements, gains, error=groups.NONE):
     """One word from the judgements at several budgets, dicts from the steps.
 
     The word of the longest budget counts. A claim that held at first is "gone" where
@@ -184,7 +195,7 @@ def of_arm(arm, column, results, steps):
 
 
 def error_of_groups(part, results, budgets, seeds):
-    """Standard error from the choice of test groups; 0 where none are noted.
+    """The groups.Error from the choice of test groups; NONE where none are noted.
 
     Of the gain at a budget; with two budgets, of how much larger it is at the first.
     The counts of a score stand in a column of its name and `_by_group`.
@@ -196,7 +207,8 @@ def error_of_groups(part, results, budgets, seeds):
     for steps, pair in zip(budgets, ((better, worse), (worse, better))):
         for name, column in pair:
             arms.append(counts_of(name, column, results, steps, seeds))
-    return groups.error(*arms) if all(arm is not None for arm in arms) else 0
+    known = all(arm is not None for arm in arms)
+    return groups.error(*arms) if known else groups.NONE
 
 
 def counts_of(arm, score, results, steps, seeds):
@@ -274,11 +286,11 @@ def lead(part, results, steps, seeds):
     The lower end of its 95 % interval; None where no such answer is known, and where
     it is the rival itself. It is the arm GUESS of the same trial, tested on the same
     groups; else the answer of which the column `constant` tells the IoU, for another
-    score one of its name and `_constant`. Where no lead above the margin is shown, it
-    is not shown either that two networks could differ by as much: `compare` does not
-    call them equal.
+    score one of its name and `_constant`. A claim may ask by another score: `learned`.
+    Where no lead above the margin is shown, it is not shown either that two networks
+    could differ by as much: `compare` does not call them equal.
     """
-    score = part.get("score", "iou")
+    score = part.get("learned", part.get("score", "iou"))
     column = "constant" if score == "iou" else f"{score}_constant"
     if GUESS in part.values() or part.get("against") == column:
         return None
@@ -297,7 +309,8 @@ def lead(part, results, steps, seeds):
     for name in (part["better"], part.get("worse", part["better"])):
         ahead = of_arm(name, score, results, steps)[seeds] - guess[seeds]
         counts = counts_of(name, score, results, steps, seeds)
-        error = 0 if counts is None else groups.error(counts, *theirs)
+        known = counts is not None
+        error = groups.error(counts, *theirs) if known else groups.NONE
         ends.append(interval(ahead, error=error)[0])
     return max(ends)
 
@@ -305,7 +318,7 @@ def lead(part, results, steps, seeds):
 def line(verdict, gain, better, worse):
     """The numbers of one comparison as text; it takes what `compare` returns."""
     sure = verdict.low > 0 or verdict.high < 0
-    small = ", surely less than the margin" * (verdict.small and sure)
+    small = ", sure and smaller than the margin" * (verdict.small and sure)
     if verdict.small and verdict.word == "undecided":
         small = "; that they learned more than the margin is not shown"
     return (

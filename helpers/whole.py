@@ -1,9 +1,9 @@
 """Scores of whole real pictures, what is scored without learning, and six traps.
 
 Each score is pooled over the pictures of a test set and kept by group as well (see
-helpers/groups.py). Where the object is bright or dark, what does not learn is one cut
-through the grey values, chosen on the validation pictures; where it always lies in
-about the same place, it is the average mask.
+helpers/groups.py). Where the object is bright or dark, what does not learn is a cut
+through the grey values, for all pictures or of each, chosen on the validation pictures;
+where it always lies in about the same place, it is the average mask.
 """
 
 from functools import lru_cache
@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 from skimage.morphology import skeletonize
 from torch.nn import functional as F
 
@@ -72,18 +73,28 @@ def stacked(pictures):
     return torch.stack(grey), torch.stack(list(truths(pictures)))
 
 
+def own_cut(grey):
+    """Each picture (1, H, W) cut where its values part best (Otsu 1979): bool."""
+    return torch.stack([one > threshold_otsu(one.numpy()) for one in grey])
+
+
 def by_brightness(sets):
-    """One cut through the grey values, bright or dark, for all pictures."""
+    """A cut through the grey values, bright or dark, as is best in validation.
+
+    One cut for all pictures, or each picture's own.
+    """
     images, masks = stacked(sets.validation)
+    views = {"bright": images, "dark": 1 - images}
     scores = {}
-    for side, view in {"bright": images, "dark": 1 - images}.items():
-        scores[side] = metrics.iou_at_best(view.logit(1e-4), masks)
-    dark = scores["dark"] > scores["bright"]
-    view = 1 - images if dark else images
-    cut = metrics.best_threshold(view.logit(1e-4), masks)
+    for side, view in views.items():
+        scores[side, "one"] = metrics.iou_at_best(view.logit(1e-4), masks)
+        scores[side, "own"] = metrics.iou(own_cut(view), masks)
+    side, which = max(scores, key=scores.get)
+    cut = metrics.best_threshold(views[side].logit(1e-4), masks)
     for image, _ in sets.test:
         grey = image.mean(0, keepdim=True)
-        yield (1 - grey if dark else grey) > cut
+        view = 1 - grey if side == "dark" else grey
+        yield view > cut if which == "one" else own_cut(view[None])[0]
 
 
 def of_size(pictures, size):

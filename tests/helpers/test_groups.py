@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from helpers import groups, verdicts
 
@@ -42,31 +43,51 @@ def test_the_error_is_that_of_the_mean_over_groups():
     better, worse = arms(np.random.default_rng(1), 30)
     gain = (better - worse)[0, :, 0, 0] / 100
     expected = gain.std(ddof=1) / np.sqrt(len(gain))
-    assert groups.error(better, worse) == pytest.approx(expected, rel=0.1)
+    found = groups.error(better, worse)
+    assert found.size == pytest.approx(expected, rel=0.1)
+    assert found.freedom == len(gain) - 1
+
+
+def test_of_few_groups_it_is_no_smaller_than_student_says():
+    arm = np.array([[50, 100], [70, 100], [60, 100]])[None, :, None]
+    expected = np.std([0.5, 0.7, 0.6], ddof=1) / np.sqrt(3)
+    found = groups.error(arm)
+    assert found.size == pytest.approx(expected, rel=0.1) and found.freedom == 2
+    assert groups.error(arm[:, :1]) == groups.NONE  # one tells nothing of others
 
 
 def test_of_one_arm_it_is_that_of_its_score():
     (arm, _) = arms(np.random.default_rng(1), 30)
     shares = arm[0, :, 0, 0] / 100
     expected = shares.std(ddof=1) / np.sqrt(len(shares))
-    assert groups.error(arm) == pytest.approx(expected, rel=0.1)
+    assert groups.error(arm).size == pytest.approx(expected, rel=0.1)
 
 
 def test_of_four_arms_it_is_that_of_the_change():
     better, worse = arms(np.random.default_rng(1), 30)
-    gain = groups.error(better, worse)
-    assert groups.error(better, worse, worse, better) == pytest.approx(0)
-    assert groups.error(better, worse, better, worse) == pytest.approx(2 * gain)
-    assert groups.error(better, worse, worse, worse) == pytest.approx(gain)
+    gain = groups.error(better, worse).size
+    assert groups.error(better, worse, worse, better).size == pytest.approx(0)
+    twice = groups.error(better, worse, better, worse).size
+    assert twice == pytest.approx(2 * gain)
+    assert groups.error(better, worse, worse, worse).size == pytest.approx(gain)
 
 
 def test_groups_that_all_gain_the_same_bring_no_error():
     better, worse = arms(np.random.default_rng(1), 0)
-    assert groups.error(better, worse) == pytest.approx(0)
+    assert groups.error(better, worse).size == pytest.approx(0)
 
 
 def test_the_error_of_the_groups_widens_a_verdict():
     gain = [0.02, 0.03, 0.04, 0.03, 0.03]
     assert verdicts.judge(gain).word == "holds"
-    wide = verdicts.judge(gain, error=0.03)
+    wide = verdicts.judge(gain, error=groups.Error(0.03, 20))
     assert wide.word == "undecided" and wide.mean == verdicts.judge(gain).mean
+
+
+def test_two_errors_have_the_freedom_of_welch_and_satterthwaite():
+    rng = np.random.default_rng(2)
+    one, other = rng.normal(0, 1, 5), rng.normal(0, 3, 12)
+    found = verdicts.standard_error(one, groups.Error(stats.sem(other), 11))
+    theirs = stats.ttest_ind(one, other, equal_var=False)
+    assert found.freedom == pytest.approx(theirs.df)
+    assert found.size == pytest.approx((one.mean() - other.mean()) / theirs.statistic)
