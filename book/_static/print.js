@@ -17,8 +17,5 @@
   // Another script of the page may have written the address anew.
   if (new URLSearchParams(location.search).has("answers")) addEventListener("load", () => {
     for (const fold of document.querySelectorAll("details:not(.hide)")) fold.open = true;
-    for (const answer of document.querySelectorAll(".toggle-hidden")) {
-      answer.classList.remove("toggle-hidden");
-    }
   });
 })();
