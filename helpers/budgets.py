@@ -2,21 +2,22 @@
 
 import matplotlib.pyplot as plt
 
-from helpers import figures
+from helpers import figures, page
 
-LOOKS = {  # how a judgement's word is drawn: its colour, whether the dot is full
+LOOKS = {  # of a judgement's word, by its kind: its colour, whether its dot is full
     "holds": (figures.COLOURS["U-Net"], True),
     "does not hold here": (figures.COLOURS["ResUNet"], True),
-    "equal": ("#888888", True),
+    "equal within": ("#888888", True),
     "undecided": ("#888888", False),
-    "not learned": ("#888888", False),
+    "not learned at this budget": ("#888888", False),
 }
 
 
 def judgements(record):
     """Plot each claim's judgements against the steps: a row a claim.
 
-    `record` is a table of `verdicts.on_record`. Returns the matplotlib figure.
+    `record` is a table of `verdicts.on_record`. Returns the matplotlib figure. Raises
+    ValueError for a word that is no verdict.
     """
     claims = record.claim.unique()
     figure, axis = plt.subplots(figsize=(7, 0.9 + 0.27 * len(claims)))
@@ -24,7 +25,7 @@ def judgements(record):
         mine = record[record.claim == name]
         axis.plot(mine.steps, [y] * len(mine), color="#cccccc", zorder=0)
         for steps, word in zip(mine.steps, mine.word):
-            colour, full = _look(word)
+            colour, full = LOOKS[page.kind_of(word)]
             middle = colour if full else "white"
             axis.plot(steps, y, "o", color=colour, markerfacecolor=middle)
     axis.set_yticks(range(len(claims)), claims, fontsize=8)
@@ -52,11 +53,3 @@ def scores(table, column, looks, label):
     axis.minorticks_off()
     figure.legend(loc="outside lower center", ncols=2, fontsize=11)
     return figure
-
-
-def _look(word):
-    """Colour of a judgement's word, and whether its dot is full."""
-    for begins, look in LOOKS.items():
-        if word.startswith(begins):
-            return look
-    raise KeyError(word)

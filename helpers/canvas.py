@@ -12,7 +12,7 @@ import numpy as np
 from IPython.display import HTML
 
 from helpers import embed
-from helpers.figures import EXTRA, HIT, MISSED
+from helpers.figures import OUTCOMES
 
 LARGEST = 512  # px a side: what a page can carry, and a finger can paint
 
@@ -32,7 +32,7 @@ def paint(image, mask=None, name="picture") -> HTML:
     picture = embed.png_url(image)
     key = f"{embed.new_id('canvas')}-{zlib.crc32(picture.encode()):08x}"
     data = dict(size=[width, height], file=f"{name}_mask.png")
-    data["colours"] = [[*bytes.fromhex(c[1:]), 170] for c in (HIT, EXTRA, MISSED)]
+    data["colours"] = [[*bytes.fromhex(c[1:]), 170] for c in OUTCOMES.values()]
     if mask is not None:
         data["runs"] = _runs(mask)
     return HTML(
@@ -115,7 +115,7 @@ def _scores():
     scores = colours = ""
     for part, name in (("iou", "IoU"), ("dice", "Dice"), ("f1", "boundary F1")):
         scores += f'<span>{name} <data data-part="{part}">0.00</data></span>'
-    for name, colour in (("hit", HIT), ("extra", EXTRA), ("missed", MISSED)):
+    for name, colour in OUTCOMES.items():
         style = f"border-left:1em solid {colour};padding-left:.4em"
         colours += f'<span style="{style}">{name}</span>'
     return f'<p role="status">{scores}</p><p>{colours}</p>'

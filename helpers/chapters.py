@@ -19,7 +19,10 @@ __path__ = []  # lets Python look for helpers.chapters.<name>: see ChapterFinder
 
 
 def load(name):
-    """Return the module made of the `export` cells of notebooks/<name>.ipynb."""
+    """Return the module made of the `export` cells of notebooks/<name>.ipynb.
+
+    Raises ValueError where there is no such chapter, or none of its cells is exported.
+    """
     names = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
     if name not in names:
         raise ValueError(f"no chapter {name!r}; there are: {', '.join(names)}")
@@ -30,7 +33,8 @@ def trials(name):
     """Return the trials that a chapter defines: a dict from the trial's name.
 
     They stand in cells tagged `trial`, which define and train nothing; `make bench`
-    runs them, with the chapter's exported names around them.
+    runs them, with the chapter's exported names around them. Raises ValueError as
+    `load` does.
     """
     names = dict(vars(load(name)))
     path = NOTEBOOKS / f"{name}.ipynb"
@@ -61,7 +65,7 @@ class ChapterLoader(InspectLoader):
         self.path = path
 
     def get_source(self, fullname):
-        """Return the source that the module is made of."""
+        """Return the source of the module; ValueError where no cell is exported."""
         source_text = source(self.path)
         if not source_text:
             raise ValueError(f"{self.path} has no cell tagged export: nothing to load")

@@ -144,7 +144,10 @@ def seconds(net: nn.Module, x: torch.Tensor, training: bool = False) -> float:
 
 
 def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
-    """All of it for `figures.cost_card`; memory in bytes, times in seconds."""
+    """All of it for `figures.cost_card`; memory in bytes, times in seconds.
+
+    Raises AssertionError where the forward pass was not measured to be the shorter one.
+    """
     forward, both = times(net, *input_shape, repeats=repeats)
     assert forward < both, f"forward {forward} s, with backward {both} s: measure again"
     return {

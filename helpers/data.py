@@ -22,6 +22,7 @@ from torch.utils.data import Dataset, TensorDataset
 PHOTOGRAPHS = ("brick", "gravel", "grass")
 PROCEDURAL = ("fabric", "metal", "stone")
 DEFECTS = ("scratch", "crack", "stain")
+DENSITY = 1.5  # the mean number of defects in 64 x 64 pixels
 # Which rows of a 512 px photograph each split may use.
 SPLITS = {
     "train": slice(0, 256),
@@ -126,8 +127,8 @@ def scene(seed=0, size=512):
     """The book's large picture: a board of four surfaces with defects here and there.
 
     As many defects to an area as in `surfaces`. Brick, gravel, grass and fabric fill a
-    band each, all of the test split. Returns
-    image (3, size, size) and mask (1, size, size), float32.
+    band each, all of the test split. Returns image (3, size, size) and mask (1, size,
+    size), float32. Raises ValueError for a size that is no multiple of 4, or below 8.
     """
     rng = generator(seed, "test", size=size)
     if size % 4:
@@ -146,7 +147,8 @@ def textures(n, size=96, seed=0, split="train"):
 
     Returns a TensorDataset of images (n, 3, size, size), float32 in 0..1, and classes
     (n, 1, 1, 1), int64: the index in PHOTOGRAPHS. Colour, contrast and light differ
-    from picture to picture and do not tell the class.
+    from picture to picture and do not tell the class. Raises ValueError as `generator`
+    does.
     """
     rng = generator(seed, split, n=n, size=size)
     classes = rng.integers(len(PHOTOGRAPHS), size=(n, 1, 1, 1))
@@ -168,17 +170,16 @@ def _any_surface(size, split, textures, defects, rng, contrast):
     return _surface((size, size), split, texture, defects, rng, contrast=contrast)
 
 
-def _surface(shape, split, texture, defects, rng, density=1.5, contrast=1.0):
+def _surface(shape, split, texture, defects, rng, contrast=1.0):
     """One coloured, lit, noisy surface (3, H, W) and its mask (1, H, W).
 
-    `density` is the mean number of defects in 64 x 64 pixels, `contrast` scales what
-    they add to the surface.
+    `contrast` scales what the defects add to the surface.
     """
     relief = pattern(texture, shape, split, rng)
     colour = rng.uniform(0.3, 0.7) + rng.uniform(-0.08, 0.08, (3, 1, 1))
     image = colour * (1 + rng.uniform(0.06, 0.16) * relief)
     mask = np.zeros(shape, bool)
-    for _ in range(rng.poisson(density * shape[0] * shape[1] / 64**2)):
+    for _ in range(rng.poisson(DENSITY * shape[0] * shape[1] / 64**2)):
         cover, added = _defect(rng.choice(defects), rng)
         cover = put(cover, shape, rng)
         image += cover * (contrast * added)
@@ -305,16 +306,17 @@ def lit(relief, rng):
 def generator(seed, split, **sizes):
     """The random numbers of a set of pictures: others for each seed, split and size.
 
-    Raises ValueError where one of them makes no sense.
+    Raises ValueError for an unknown split, and for what is no whole number: a seed from
+    0 up, a size from 8 up, any other from 1 up.
     """
     _check("split", [split], tuple(SPLITS))
-    whole("seed", seed, 0)
+    whole_number("seed", seed, 0)
     for name, value in sizes.items():
-        whole(name, value, 8 if name == "size" else 1)
+        whole_number(name, value, 8 if name == "size" else 1)
     return np.random.default_rng([seed, list(SPLITS).index(split), *sizes.values()])
 
 
-def whole(name, value, least, most=math.inf):
+def whole_number(name, value, least, most=math.inf):
     """Raise ValueError unless a value is a whole number in this range."""
     if not isinstance(value, int | np.integer) or not least <= value <= most:
         rule = f"at least {least}" if most == math.inf else f"{least} to {most}"

@@ -26,7 +26,8 @@ def explore(function, alt=None, **choices) -> "Demo":
     shown at first: `explore(halve, size=[64, 65, 66], depth=[1, 2])`. The function
     returns HTML or SVG text, something with `_repr_html_`, or a matplotlib figure; a
     figure needs `alt`, its text alternative: a text, or a function of the same
-    parameters. Raises ValueError for more than 120 combinations or an empty list.
+    parameters. Raises ValueError for more than 120 combinations, an empty list and a
+    figure without `alt`, TypeError for a function that returns anything else.
     """
     choices = {name: list(values) for name, values in choices.items()}
     if not choices or [] in choices.values():
@@ -102,7 +103,7 @@ class Demo:
 
 
 def as_html(result, alt, values) -> str:
-    """What a demo's function returned, as HTML text."""
+    """What a demo's function returned, as HTML text. Raises as `explore` does."""
     if isinstance(result, Figure):
         return _image(result, alt(**values) if callable(alt) else alt)
     if hasattr(result, "_repr_html_"):

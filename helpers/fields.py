@@ -56,8 +56,8 @@ def receptive_field(
     `clip=True` cuts them, in every layer, to positions which exist: what is left is
     where the gradient can be other than zero. Normalisation counts as pointwise, as in
     the papers; an operation that is not local (a Fourier transform, a global mean), or
-    that is not known here, is taken to see all of its input. An unknown module raises
-    ValueError.
+    that is not known here, is taken to see all of its input. Raises ValueError for an
+    unknown module, and for an output that does not depend on the input.
     """
     ops = trace(net, *input_shape)
     goal = _find(ops, module)

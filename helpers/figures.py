@@ -21,17 +21,10 @@ from IPython.display import HTML
 from matplotlib.colors import to_rgb
 
 from helpers import embed
-from helpers.drawing import draw
+from helpers.drawing import draw as draw  # chapters call it figures.draw
 from helpers.metrics import iou
 from helpers.trace import on_meta
 from helpers.training import crop_to
-
-__all__ = [
-    "COLOURS", "bars", "best_median_worst", "by_distance", "cost_card", "count",
-    "curves", "dots", "draw", "duration", "gallery", "heat_map", "layer_outputs",
-    "layers", "overlaid", "overlay", "painted", "pixels", "strip", "style", "sweep",
-    "table", "worst_to_best",
-]  # fmt: skip
 
 COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
     "FCN": "#E69F00",
@@ -42,7 +35,8 @@ COLOURS = {  # Okabe and Ito: told apart by colour-blind eyes too
     "U2-Net": "#56B4E9",
     "baseline": "#7F7F7F",
 }
-HIT, EXTRA, MISSED = "#009E73", "#E69F00", "#CC79A7"  # of a prediction
+OUTCOMES = {"hit": "#009E73", "extra": "#E69F00", "missed": "#CC79A7"}  # of a pixel
+HIT, EXTRA, MISSED = OUTCOMES.values()
 PAPER, INK = "#fafafa", "#1f2328"
 
 
@@ -185,12 +179,9 @@ def strip(images, masks, predictions=None, titles=None):
     _check_strip(images, masks, predictions, titles)
     columns = ["image", "mask"] + ([] if predictions is None else ["prediction"])
     rows = len(images)
-    figure, axes = plt.subplots(
-        *(rows, len(columns)),
-        figsize=(2.2 * len(columns), 2.2 * rows + 0.6),
-        squeeze=False,
-        dpi=80,  # photographs weigh more than anything else on a page
-    )
+    size = (2.2 * len(columns), 2.2 * rows + 0.6)
+    # At 80 dpi: photographs weigh more than anything else on a page.
+    figure, axes = plt.subplots(rows, len(columns), figsize=size, squeeze=False, dpi=80)
     for i, row in enumerate(axes):
         picture = _picture(images[i])
         truth = np.asarray(masks[i, 0]) > 0.5
@@ -235,12 +226,11 @@ def best_median_worst(run, dataset, at=(1, 0.5, 0)):
     return strip(images, masks, found, titles)
 
 
-def curves(runs, colour=COLOURS["U-Net"], label="IoU"):
-    """Plot loss and validation score against the step, a thin line per run, their mean.
+def curves(runs, colour=COLOURS["U-Net"]):
+    """Plot loss and validation IoU against the step, a thin line per run, their mean.
 
-    Each run has `.history`, a list of dicts with the keys step, loss and score; `label`
-    names the score. The mean goes over the steps that all runs have. Returns the
-    matplotlib figure.
+    Each run has `.history`, a list of dicts with the keys step, loss and score. The
+    mean goes over the steps that all runs have. Returns the matplotlib figure.
     """
     histories = [pandas.DataFrame(run.history).set_index("step") for run in runs]
     figure, axes = plt.subplots(1, 2, figsize=(7, 3.2))
@@ -252,7 +242,7 @@ def curves(runs, colour=COLOURS["U-Net"], label="IoU"):
         axis.plot(mean, color=colour)
         axis.set(xlabel="step", ylim=(0, None if key == "loss" else 1))
     axes[0].set_title("loss", fontsize=13)
-    axes[1].set_title(f"{label}, validation", fontsize=13)
+    axes[1].set_title("IoU, validation", fontsize=13)
     return figure
 
 
@@ -471,9 +461,9 @@ def _picture(image) -> np.ndarray:
 
 def _kinds(truth, found):
     """Name, colour and pixels of hits, extras and misses."""
-    yield "hit", HIT, truth & found
-    yield "extra", EXTRA, found & ~truth
-    yield "missed", MISSED, truth & ~found
+    places = truth & found, found & ~truth, truth & ~found
+    for (name, colour), where in zip(OUTCOMES.items(), places):
+        yield name, colour, where
 
 
 def _runs(mask) -> str:
@@ -485,7 +475,7 @@ def _runs(mask) -> str:
 
 def _overlay_legend(figure) -> None:
     patches = []
-    for name, colour in (("hit", HIT), ("extra", EXTRA), ("missed", MISSED)):
+    for name, colour in OUTCOMES.items():
         patches.append(plt.matplotlib.patches.Patch(color=colour, label=name))
     figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=13)
 

@@ -103,7 +103,10 @@ class MVTecAD(Dataset):
 
 
 def in_memory(dataset, indices=None):
-    """All items of a data set, or some, read (and so checked) once: a TensorDataset."""
+    """All items of a data set, or some, read (and so checked) once: a TensorDataset.
+
+    Raises ValueError where there is none, or where a file of one is refused.
+    """
     indices = range(len(dataset)) if indices is None else indices
     if not len(indices):
         raise ValueError(

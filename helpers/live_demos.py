@@ -6,12 +6,12 @@
     window(picture, kernels)             a convolution's window, its nine products
     recorded(net, name)                  a network as it was recorded, its threshold
 
-Each returns HTML for a notebook and for a page, which needs no kernel and no internet;
-without JavaScript a picture and a text stand in its place. `sheets` are the pictures to
-paint on, from a name to a `Sheet`, as `surfaces()` makes them. The networks travel as
-live.py packs them, with weights in float16: in the output itself, so that it works
-wherever a notebook does; on the book's pages in files beside them, which load when a
-reader first touches the demo (embed.apart, book/_ext/pages.py).
+The first four return HTML for a notebook and for a page, which needs no kernel and no
+internet; without JavaScript a picture and a text stand in its place. `sheets` are the
+pictures to paint on, from a name to a `Sheet`, as `surfaces()` makes them. The networks
+travel as live.py packs them, with weights in float16: in the output itself, so that it
+works wherever a notebook does; on the book's pages in files beside them, which load
+when a reader first touches the demo (embed.apart, book/_ext/pages.py).
 
 live_parts.py has the HTML; live_board.js paints, live_demos.js runs the networks.
 """
@@ -155,24 +155,24 @@ def paint(net, sheets, threshold=0.5, brushes=DEFECTS) -> HTML:
     return live_parts.demo("livePaint", settings, still, shown, network, mark)
 
 
-def maps(net, sheets, depth=None, brushes=DEFECTS) -> HTML:
+def maps(net, sheets) -> HTML:
     """A network's drawing, each box of which shows its feature maps as one paints.
 
-    `net` and `sheets` are as in `paint`, `depth` as in `figures.draw`. Each map is
+    `net` and `sheets` are as in `paint`; raises ValueError as that does. Each map is
     drawn from its least value, black, to its largest, white.
     """
     shape = _shape(sheets)
     _answering(net, shape)
     program = live.pack(net, *shape)
     network, mark, weight = live_parts.packed(program)
-    board, settings = live_parts.board(sheets, brushes, shape[1:])
+    board, settings = live_parts.board(sheets, DEFECTS, shape[1:])
     settings["names"] = [line["name"] for line in program["ops"]]
     shown = (
         f'<div class="pair">{board}<figure>{live_parts.canvas("maps", "No maps yet")}'
         '<figcaption data-part="said" aria-live="polite"></figcaption></figure></div>'
         "<p>Choose a box, by click or by arrow key, to see its maps.</p>"
-        f"{drawing.draw(net, *shape, depth=depth).html}"
-        f"{live_parts.tools(sheets, brushes)}{live_parts.weight(weight)}"
+        f"{drawing.draw(net, *shape).html}"
+        f"{live_parts.tools(sheets, DEFECTS)}{live_parts.weight(weight)}"
         f"<p><small>{live_parts.KEYS}</small></p>"
     )
     still = live_parts.still(net, sheets, 0.5)
@@ -183,8 +183,9 @@ def side_by_side(nets, sheets, thresholds, brushes=DEFECTS, count=False) -> HTML
     """Several networks on the reader's one drawing, with IoU and time of each.
 
     `nets` and `thresholds` are dicts by the networks' names; each network is as in
-    `paint`. They run one after the other. With `count`, each also says how many
-    objects it found: parts of its answer that no side of a pixel joins.
+    `paint`, and ValueError is raised as there. They run one after the other. With
+    `count`, each also says how many objects it found: parts of its answer that no side
+    of a pixel joins.
     """
     shape = _shape(sheets)
     board, settings = live_parts.board(sheets, brushes, shape[1:])

@@ -55,7 +55,7 @@ def board(sheets, brushes, size, beside="") -> tuple[str, dict]:
     for brush in brushes:
         settings["brushes"].append(brush._asdict())
     settings["colours"] = []
-    for colour in (figures.HIT, figures.EXTRA, figures.MISSED):
+    for colour in figures.OUTCOMES.values():
         settings["colours"].append(list(bytes.fromhex(colour[1:])))
     shown = (
         f'<figure><div class="sheet"><canvas data-part="board" tabindex="0" '
@@ -140,8 +140,7 @@ def skips(ops) -> str:
 def colours() -> str:
     """What the colours of an answer mean."""
     keys = ""
-    named = dict(hit=figures.HIT, extra=figures.EXTRA, missed=figures.MISSED)
-    for name, colour in named.items():
+    for name, colour in figures.OUTCOMES.items():
         keys += f'<span class="key" style="border-color:{colour}">{name}</span>'
     return keys
 

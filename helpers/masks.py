@@ -192,9 +192,12 @@ class Mapping:
         return as_labels(labels)
 
 
-def read_mask(path, reading=None, page=None):
-    """A mask file by a reading, `Binary()` if none is stated."""
-    return (reading or Binary()).read(path, page)
+def read_mask(path, reading=None):
+    """A mask file by a reading, `Binary()` if none is stated.
+
+    Raises ValueError for a file that cannot be read or is not as the reading says.
+    """
+    return (reading or Binary()).read(path)
 
 
 def same_palettes(pairs, reading):
@@ -203,8 +206,10 @@ def same_palettes(pairs, reading):
     Programs that number the colours of each file anew make class 1 of another class.
     """
     by_colour = isinstance(reading, Mapping | Instances) or getattr(reading, "cut", 0)
+    if by_colour:
+        return
     first, known = None, np.zeros((0, 3))
-    for _, path in [] if by_colour else pairs:
+    for _, path in pairs:
         palette = palette_of(path)
         if palette is None:
             continue
@@ -222,12 +227,13 @@ def same_palettes(pairs, reading):
             first, known = path, palette
 
 
-def counted(path, page=None):
+def counted(path):
     """{value: pixels} of a mask file, or {(r, g, b): pixels} of a coloured one.
 
-    A palette counts by its numbers; transparency does not count.
+    A palette counts by its numbers; transparency does not count. Raises ValueError for
+    a file that cannot be read.
     """
-    values = decode(path, page).values
+    values = decode(path).values
     if values.ndim == 3:
         colour = values[..., :1] if values.shape[2] == 2 else values[..., :3]
         values = grey_of(colour)

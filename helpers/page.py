@@ -50,7 +50,7 @@ def verdict(slug, claim, word, numbers, lines=(), **facts):
     `word` is one of WORDS, or begins with one ("holds only when ..."). `numbers` is a
     sentence of plain text with the figures that decide. `lines` are those of a trial at
     each budget: see `budget_lines`. `facts` are told below, each under its name, such
-    as source="U-Net, section 1".
+    as source="U-Net, section 1". Raises ValueError for another word.
     """
     sign, kind = sign_of(word)
     word, claim = html.escape(word), html.escape(claim)
@@ -69,13 +69,18 @@ def verdict(slug, claim, word, numbers, lines=(), **facts):
     glue(f"verdict_{slug}", HTML(box), show=True)
 
 
-def sign_of(word):
-    """The sign of a verdict's word and its class in book.css; ValueError for others."""
+def kind_of(word):
+    """The longest of WORDS that a verdict's word begins with; ValueError for others."""
     begins = [k for k in WORDS if word.startswith(k)]
     if not begins:
         known = ", ".join(WORDS)
         raise ValueError(f"{word!r} is no verdict; begin with one of: {known}")
-    return WORDS[max(begins, key=len)]
+    return max(begins, key=len)
+
+
+def sign_of(word):
+    """The sign of a verdict's word and its class in book.css; ValueError for others."""
+    return WORDS[kind_of(word)]
 
 
 def budget_lines(lines):

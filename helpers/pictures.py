@@ -93,7 +93,7 @@ def finite(path, values):
 
 def header_size(path):
     """(height, width) of a picture as it is to be seen, without decoding it."""
-    with told(path):
+    with naming(path):
         if is_deep_tiff(path):
             with tifffile.TiffFile(path) as file:
                 return file.pages[0].imagelength, file.pages[0].imagewidth
@@ -107,7 +107,7 @@ def header_size(path):
 
 def page_count(path):
     """How many pages (or frames) a file has; a phone's JPEG with extras counts as 1."""
-    with told(path):
+    with naming(path):
         if is_deep_tiff(path):
             with tifffile.TiffFile(path) as file:
                 hidden = (file.imagej_metadata or {}).get("images", 1)
@@ -118,7 +118,7 @@ def page_count(path):
 
 def palette_of(path):
     """The colours (N, 3) of a file's palette, without decoding it, or None."""
-    with told(path):
+    with naming(path):
         if is_deep_tiff(path):
             return None
         with Image.open(path) as image:
@@ -139,7 +139,7 @@ def decode(path, page=None):
             f"{path} has {pages} pages: save the one that counts as a PNG, or train on "
             "all of them as samples with stacks=True"
         )
-    with told(path):
+    with naming(path):
         if is_deep_tiff(path):
             return Pixels(deep_tiff(path, page or 0))
         with Image.open(path) as image:
@@ -260,7 +260,7 @@ def deep_tiff(path, page):
 
 
 @contextmanager
-def told(path):
+def naming(path):
     """Whatever goes wrong inside becomes one ValueError that names the file."""
     try:
         yield

@@ -1,7 +1,8 @@
 """A probe for each claim: lattices, hidden horses, mosaics, coins, spots, volumes.
 
 Every function draws `n` pictures and their masks, always the same for the same
-arguments, with shapes and splits as in helpers/data.py unless it says otherwise.
+arguments, with shapes and splits as in helpers/data.py unless it says otherwise. Each
+raises ValueError for what `data.generator` refuses, such as an unknown split.
 """
 
 import functools
@@ -21,7 +22,7 @@ from helpers.data import (
     put,
     standard,
     tensors,
-    whole,
+    whole_number,
 )
 
 
@@ -29,7 +30,8 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     """Lattices of dots with one dot missing; the mask is the dot that is not there.
 
     No pixel of the gap differs from background: only its surroundings tell. `period`
-    is the range of distances between dots, in pixels. Shapes as in `surfaces`.
+    is the range of distances between dots, in pixels. Shapes as in `surfaces`. Raises
+    ValueError for a period outside 8 to `size` - 14.
     """
     rng = generator(seed, split, n=n, size=size)
     low, high = period
@@ -60,13 +62,14 @@ def camouflage(n, size=64, seed=0, split="train"):
 def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
     """Pictures put together from brick, gravel and grass, and exact label maps.
 
-    Three to six cells with wavy outlines, and across them a band of 6 to 12 px. Each
-    has a texture of its own. Returns a TensorDataset of images (n, 3, size, size),
-    float32 in 0..1, and label maps (n, 1, size, size), int64: the index in PHOTOGRAPHS.
+    As many cells as `cells` says, with wavy outlines, and across them a band of 6 to 12
+    px. Each has a texture of its own. Returns a TensorDataset of images (n, 3, size,
+    size), float32 in 0..1, and label maps (n, 1, size, size), int64: the index in
+    PHOTOGRAPHS. Raises ValueError where `cells` is no range of whole numbers from 1 up.
     """
     rng = generator(seed, split, n=n, size=size)
-    whole("the smallest number of cells", cells[0], 1)
-    whole("the largest number of cells", cells[1], cells[0])
+    whole_number("the smallest number of cells", cells[0], 1)
+    whole_number("the largest number of cells", cells[1], cells[0])
     return tensors(n, _mosaic, size, split, cells, rng)
 
 
@@ -74,14 +77,15 @@ def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
     """Photographed coins, cut out and placed so that they touch.
 
     Returns a TensorDataset of images (n, 1, size, size), float32 in 0..1, and instance
-    maps (n, 1, size, size), int64: 0 is background, 1, 2, ... are the coins, 5 to 9
-    of them. Each split has its own of the photograph's 24 coins. `shrink` divides the
-    photograph's resolution. Raises ValueError where the coins find no room.
+    maps (n, 1, size, size), int64: 0 is background, 1, 2, ... are the coins, as many as
+    `count` says. Each split has its own of the photograph's 24 coins. `shrink` divides
+    the photograph's resolution. Raises ValueError where the coins find no room, where
+    `count` is no range of whole numbers from 1 up, and for a shrink outside 1 to 8.
     """
     rng = generator(seed, split, n=n, size=size)
-    whole("shrink", shrink, 1, 8)
-    whole("the smallest count", count[0], 1)
-    whole("the largest count", count[1], count[0])
+    whole_number("shrink", shrink, 1, 8)
+    whole_number("the smallest count", count[0], 1)
+    whole_number("the largest count", count[1], count[0])
     remainders = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
     coins = [coin for i, coin in enumerate(_coins(shrink)) if i % 4 in remainders]
     return tensors(n, _pile, size, count, coins, rng)

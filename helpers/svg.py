@@ -109,11 +109,11 @@ def _target(place, turned) -> str:
 
 def _circle(sign, place, colour, turned, blank) -> str:
     x, y = _exchanged(place.cx, place.cy, turned)
-    fill, ink = (colour, "#fff")
+    look, ink = f'fill="{colour}"', "#fff"
     if blank:
-        fill, ink = 'none" stroke="currentColor', "currentColor"
+        look, ink = 'fill="none" stroke="currentColor"', "currentColor"
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" fill="{fill}"/><text x="{x:.1f}" '
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="9" {look}/><text x="{x:.1f}" '
         f'y="{y + 5:.1f}" text-anchor="middle" font-size="16" font-weight="700" '
         f'fill="{ink}">{sign}</text>'
     )

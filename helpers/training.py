@@ -160,7 +160,8 @@ def best_row(history):
 def predict(net, dataset):
     """Logits (N, K, h, w) and the masks (N, 1, h, w) that belong to them.
 
-    The network may be on a GPU; what it answers comes back.
+    The network may be on a GPU; what it answers comes back. Raises ValueError for an
+    empty data set, and for an answer larger than its masks.
     """
     if not len(dataset):
         raise ValueError("the data set is empty: it must hold at least 1 picture")
@@ -301,7 +302,10 @@ def batch_of(dataset, indices):
 
 
 def crop_to(masks, logits):
-    """Cut masks (N, C, H, W) to the centre that the logits (N, K, h, w) describe."""
+    """Cut masks (N, C, H, W) to the centre that the logits (N, K, h, w) describe.
+
+    Raises ValueError for logits that are larger than the masks.
+    """
     height, width = masks.shape[-2:]
     h, w = logits.shape[-2:]
     if h > height or w > width:

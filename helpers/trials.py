@@ -140,13 +140,13 @@ class Trial:
                     return False
         return True
 
-    def trained(self, name, seeds=LIVE, report=None):
+    def trained(self, name, seeds=LIVE):
         """The Runs of a variant, of these seeds; what is not trained yet, is.
 
         For a look into more networks than the first. What is trained must agree with
-        the record too.
+        the record too: raises AssertionError where it does not.
         """
-        self.train([name], seeds, report)
+        self.train([name], seeds)
         agree(self.live_table(), self.recorded(self.steps))
         return [run for run in self.runs[name] if run.seed in seeds]
 

@@ -17,18 +17,16 @@ from torch.nn import functional as F
 class FCN(nn.Module):
     """FCN-32s, 16s or 8s: Long, Shelhamer, Darrell 2015, section 4, on VGG16.
 
-    (N, colours, H, W) to scores (N, classes, H, W). `stride` is 32, 16 or 8; `widths`:
+    (N, 3, H, W) to scores (N, classes, H, W). `stride` is 32, 16 or 8; `widths`:
     channels of the five blocks, then of fc6 and fc7. Padding and crops are those of the
     authors' repository.
     """
 
-    def __init__(
-        self, stride, colours=3, classes=21, widths=(64, 128, 256, 512, 512, 4096)
-    ):
+    def __init__(self, stride, classes=21, widths=(64, 128, 256, 512, 512, 4096)):
         super().__init__()
         self.stride = stride
         self.blocks = nn.ModuleList()
-        before = colours
+        before = 3
         padding = 100
         for width, number in zip(widths, (2, 2, 3, 3, 3)):
             block = nn.ModuleList()

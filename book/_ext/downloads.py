@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 import nbformat
-from jupyter_cache import get_cache
 
 from book._ext import store
 
@@ -66,8 +65,7 @@ def write_all(app, exception):
     folder = Path(app.outdir) / FOLDER
     (folder / "exercises").mkdir(parents=True, exist_ok=True)
     for path in store.NOTEBOOKS:
-        run = get_cache(store.FOLDER).get_cache_bundle(store.record(path).pk).nb
-        nbformat.write(run, folder / path.name)
+        nbformat.write(store.executed(path), folder / path.name)
         source = nbformat.read(path, as_version=4)
         nbformat.write(exercises(source), folder / "exercises" / path.name)
     write_book(folder / "unet-family-book.zip")

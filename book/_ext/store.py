@@ -84,6 +84,12 @@ def record(path):
         return None
 
 
+def executed(path):
+    """Return the executed notebook of the stored run, or None where there is none."""
+    found = record(path)
+    return get_cache(FOLDER).get_cache_bundle(found.pk).nb if found else None
+
+
 def forget(path):
     """Drop the stored run of a notebook."""
     if found := record(path):
@@ -103,14 +109,14 @@ def drop_pages():
     shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
 
 
-def store(path, executed, **data):
-    """Store an executed copy of the notebook at `path` as that notebook's run.
+def store(path, notebook, **data):
+    """Store `notebook`, an executed copy of that at `path`, as its run.
 
     `data` needs execution_seconds and the fingerprint taken before the run.
     """
-    for cell in executed.cells:
+    for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # or the notebook would never match
-    bundle = CacheBundleIn(executed, str(path), data=data)
+    bundle = CacheBundleIn(notebook, str(path), data=data)
     cached = get_cache(FOLDER)
     cached.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 

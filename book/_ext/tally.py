@@ -26,26 +26,29 @@ from helpers import page, survival
 REAL, LINEAGE = "09_real_pictures", "08_lineage"
 PLAIN = "application/papermill.record/text/plain"
 ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
-KINDS = {  # how a word begins: under what it is counted
+KINDS = {  # how a word begins, as page.WORDS has it: under what it is counted
     "holds": "hold",
     "holds only when": "hold under a condition",
-    "appears": "appear with longer training",
-    "gone": "are gone with longer training",
-    "does not hold": "do not hold here",
-    "equal": "make no difference that matters",
+    "appears by": "appear with longer training",
+    "gone by": "are gone with longer training",
+    "does not hold here": "do not hold here",
+    "equal within": "make no difference that matters",
     "undecided": "are undecided",
-    "not learned": "were not learned at this budget",
+    "not learned at this budget": "were not learned at this budget",
 }
 CHINESE = {  # how a word begins: what it is in Taiwan
     "holds": "成立",
     "holds only when": "只在部分條件下成立",
-    "appears": "訓練夠久才成立",
-    "gone": "訓練夠久就消失",
-    "does not hold": "在此不成立",
-    "equal": "差異小到不重要",
+    "appears by": "訓練夠久才成立",
+    "gone by": "訓練夠久就消失",
+    "does not hold here": "在此不成立",
+    "equal within": "差異小到不重要",
     "undecided": "尚無定論",
-    "not learned": "此訓練量下沒學會",
+    "not learned at this budget": "此訓練量下沒學會",
 }
+DAGGER = "†"  # of words that the correction for many comparisons would withdraw
+KINDS[DAGGER] = "of these would be withdrawn for so many comparisons"
+CHINESE[DAGGER] = "其中因比較次數太多，經校正會撤回"
 STEPS = re.compile(r"([\d,]+) steps")
 INTERVAL = re.compile(r"([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
@@ -84,18 +87,12 @@ def word(box):
     return box["aria-label"].removeprefix("Verdict: ")
 
 
-def begins(told, names):
-    """The longest of `names` with which a word begins."""
-    return max([name for name in names if told.startswith(name)], key=len)
-
-
 def executed():
     """The stored runs: a dict from chapter to executed notebook."""
-    cache, found = store.get_cache(store.FOLDER), {}
+    found = {}
     for path in store.NOTEBOOKS:
-        run = store.record(path)
-        if run:
-            found[path.stem] = cache.get_cache_bundle(run.pk).nb
+        if run := store.executed(path):
+            found[path.stem] = run
     return found
 
 
@@ -115,8 +112,21 @@ def withdrawn(notebook):
     return ast.literal_eval(text).split()
 
 
-def table(chapters, marked=()):
-    """A table of all boxes, a row each; the words of those `marked` bear a dagger."""
+def mark(chapters, slugs):
+    """Have the sure words of these claims bear a dagger, wherever they are told."""
+    for of in chapters.values():
+        for slug in of.keys() & slugs:
+            if sure(of[slug]):
+                of[slug]["data-dagger"] = f" {DAGGER}"
+
+
+def told(box):
+    """The word of a box, for a page."""
+    return html.escape(word(box)) + box.get("data-dagger", "")
+
+
+def table(chapters):
+    """A table of all boxes, a row each."""
     rows = []
     for chapter, of in chapters.items():
         for slug, box in of.items():
@@ -133,7 +143,7 @@ def table(chapters, marked=()):
                 f'<tr data-chapter="{chapter[:2]}" data-networks="{networks}">'
                 f'<td><a href="#verdict_{slug}">'
                 f"{claim}</a></td><td>{chapter[:2]}</td><td>{sign} "
-                f"{html.escape(word(box))}{' †' * (slug in marked and sure(box))}</td>"
+                f"{told(box)}</td>"
                 f"<td>{html.escape(numbers).replace(chr(10), '<br>')}</td></tr>"
             )
     return (
@@ -164,7 +174,7 @@ def named(text, own):
 
 def chinese(box):
     """What a box says in Chinese: its word, and the numbers of one comparison."""
-    told, lines = CHINESE[begins(word(box), CHINESE)], box.find_all(class_="budget")
+    told, lines = CHINESE[page.kind_of(word(box))], box.find_all(class_="budget")
     if not lines:
         return told
     label, text = budget(lines[-1]).rsplit(": ", 1)
@@ -175,13 +185,8 @@ def chinese(box):
     return f"{told}（{steps[1]} 步：差 {mean}，區間 {low} 至 {high}）"
 
 
-def english(box):
-    """The word of a box, for a page."""
-    return html.escape(word(box))
-
-
 ONE = {  # of a verdict: how it is told, and what stands there before it was run
-    "word": (english, "not run yet"),
+    "word": (told, "not run yet"),
     "zh": (chinese, "（尚未執行）"),
 }
 
@@ -191,7 +196,8 @@ def count(chapters, kinds=KINDS):
     counts = Counter()
     for of in chapters.values():
         for box in of.values():
-            counts[begins(word(box), KINDS)] += 1
+            counts[page.kind_of(word(box))] += 1
+            counts[DAGGER] += "data-dagger" in box.attrs
     items = ""
     for kind, what in kinds.items():
         if counts[kind]:
@@ -226,12 +232,13 @@ def sign(told):
 
 
 def answer(runs, chapters, what, slug):
-    """What stands on the page where it asked; KeyError for what there is not.
+    """What stands on the page where it asked, of a slug without a box "not run yet".
 
-    `runs` are the executed notebooks, `chapters` their boxes.
+    `runs` are the executed notebooks, `chapters` their boxes. Raises KeyError for a
+    question that is none of those above, ValueError for a word that is no verdict.
     """
     if what == "table":
-        return table(chapters, withdrawn(runs[LINEAGE]) if LINEAGE in runs else ())
+        return table(chapters)
     if what == "count":
         return count(chapters)
     if what == "zhcount":
@@ -250,11 +257,13 @@ def fill(app, page, source):
     if ASKED.search(source[0]):
         runs = executed()
         chapters = all_boxes(runs)  # once, however often the page asks
+        if LINEAGE in runs:
+            mark(chapters, withdrawn(runs[LINEAGE]))
 
-        def told(found):
+        def answered(found):
             return answer(runs, chapters, *found.groups())
 
-        source[0] = ASKED.sub(told, source[0])
+        source[0] = ASKED.sub(answered, source[0])
 
 
 def setup(app):

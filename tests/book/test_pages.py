@@ -11,19 +11,28 @@ from book._ext import pages, pdf
 from tests.conftest import chromedriver
 
 
-def changed(change, body, scripts=()):
-    """The body and the scripts of a page after one change."""
-    context = {"body": body, "script_files": list(scripts)}
+def changed(change, body):
+    """The body of a page after one change."""
+    context = {"body": body}
     change(None, "page", "page.html", context, None)
-    return context["body"], context["script_files"]
+    return context["body"]
+
+
+def test_the_states_of_widgets_leave_a_page_and_its_scripts_stay():
+    kind = {"type": "application/vnd.jupyter.widget-state+json", "id": "a"}
+    state, other = SimpleNamespace(attributes=kind), SimpleNamespace(attributes={})
+    scripts = [state, other]
+    context = {"script_files": scripts}
+    pages.drop_widget_state(None, "page", "page.html", context, None)
+    assert scripts == [other]
 
 
 def test_pictures_wait_and_those_inside_a_script_stay_as_they_are():
     data = '<script type="application/json">["<img alt=\\"\\">"]</script>'
-    body, _ = changed(pages.prepare_pictures, f'<img src="a.png">{data}')
+    body = changed(pages.prepare_pictures, f'<img src="a.png">{data}')
     assert body.startswith(f'<img loading="lazy" src="a.png">{data}')
     assert "largeView" in body  # opens them large
-    assert changed(pages.prepare_pictures, "<p>text</p>")[0] == "<p>text</p>"
+    assert changed(pages.prepare_pictures, "<p>text</p>") == "<p>text</p>"
 
 
 def test_pictures_inside_a_page_become_files(tmp_path):
@@ -45,21 +54,21 @@ def test_pictures_inside_a_page_become_files(tmp_path):
 
 
 def test_a_mean_and_its_spread_stay_on_one_line():
-    body, _ = changed(pages.keep_spreads_whole, "<td>0.60 ± 0.03</td> the ± is")
+    body = changed(pages.keep_spreads_whole, "<td>0.60 ± 0.03</td> the ± is")
     assert body == "<td>0.60\u00a0±\u00a00.03</td> the ± is"
 
 
 def test_code_marks_only_what_has_a_colour_of_its_own():
     code = '<span class="k">def</span><span class="w"> </span><span class="nf">f</span>'
-    body, _ = changed(pages.join_plain_code, f'{code}<span class="p">():</span>')
+    body = changed(pages.join_plain_code, f'{code}<span class="p">():</span>')
     assert body == '<span class="k">def</span> <span class="nf">f</span>():'
 
 
 def test_a_fold_is_called_what_it_says():
     fold = '<summary aria-label="Toggle hidden content"><p>How this was made</p>'
-    assert changed(pages.drop_names, fold)[0] == "<summary><p>How this was made</p>"
+    assert changed(pages.drop_names, fold) == "<summary><p>How this was made</p>"
     cited = '<div role="list" class="citation-list"><div role="doc-biblioentry">'
-    assert changed(pages.drop_names, cited)[0] == '<div class="citation-list"><div>'
+    assert changed(pages.drop_names, cited) == '<div class="citation-list"><div>'
 
 
 def test_pages_keep_no_icons_no_index_and_wait_for_no_script(tmp_path):

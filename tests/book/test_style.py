@@ -187,8 +187,7 @@ def rows(root):
         everything += sources
         yield path.stem, *figures(sources)
     yield "all chapters", *figures(everything)
-    folders = [root / "helpers", root / "tools"]
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    paths = sorted((root / "helpers").rglob("*.py"))
     sources = [path.read_text(encoding="utf-8") for path in paths]
     yield "helpers, by file", *figures([source for source in sources if source])
 

@@ -63,9 +63,9 @@ def official_table(size):
     return table
 
 
-def official_state(size, seed=0):
+def official_state(size):
     """A state dict such as the authors' file holds, with random numbers."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
     state = {}
     for key, shape in official_table(size).items():
         if key.endswith("num_batches_tracked"):

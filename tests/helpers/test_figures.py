@@ -112,13 +112,13 @@ def run_of(scores, **settings):
 
 def test_curves_draw_each_run_and_the_mean():
     runs = [run_of([0.1, 0.2, 0.4]), run_of([0.3, 0.4])]
-    loss, score = figures.curves(runs, label="Dice").axes
+    loss, score = figures.curves(runs).axes
     assert [len(line.get_xdata()) for line in score.lines] == [3, 2, 2]
     mean = score.lines[-1]
     assert list(mean.get_xdata()) == [10, 20]  # where both were measured
     assert np.allclose(mean.get_ydata(), [0.2, 0.3])
     assert np.allclose(loss.lines[-1].get_ydata()[0], (10 + 1 / 0.3) / 2)
-    assert [axis.get_title() for axis in (loss, score)] == ["loss", "Dice, validation"]
+    assert [axis.get_title() for axis in (loss, score)] == ["loss", "IoU, validation"]
 
 
 def test_dots_have_a_row_for_each_variant():

@@ -431,7 +431,7 @@ SHARES = {  # train, validation, test
 NEGATIVES = 5 + 1 + 2  # from train/good, as many as train has defects
 
 
-def write_category(root, category, mode="RGB", spare=12):
+def write_category(root, category, mode="RGB"):
     """A category in the layout of MVTec AD; every image is told by its first pixel."""
     code = 0
     for kind, count in COUNTS.items():
@@ -443,7 +443,7 @@ def write_category(root, category, mode="RGB", spare=12):
             if kind != "good":
                 truth = root / category / "ground_truth" / kind
                 save(truth / f"{index:03}_mask.png", np.roll(MASK, code % 7, axis=1))
-    for index in range(spare):
+    for index in range(12):  # more than are taken
         save(root / category / "train" / "good" / f"{index:03}.png", PHOTO, mode)
 
 

@@ -109,8 +109,8 @@ def test_empty_sets_of_pictures_are_no_error_of_the_bootstrap():
 # --- boundary f1 ------------------------------------------------------------------
 
 
-def square(top, left, side=5, size=20):
-    mask = torch.zeros(1, 1, size, size)
+def square(top, left, side=5):
+    mask = torch.zeros(1, 1, 20, 20)
     mask[..., top : top + side, left : left + side] = 1
     return mask
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from IPython.core.interactiveshell import InteractiveShell
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue import extract_glue_data
 from nbclient import NotebookClient
@@ -197,10 +198,11 @@ def test_finish_says_and_keeps_the_run_time(outputs, glued):
     seconds = float(glued.data["run_seconds"]["data"]["text/plain"])
     assert 0.1 < seconds < 600  # since the kernel started
     text = sentence.data["text/markdown"]
-    assert f"**{seconds:.0f} seconds** on {page.psutil.cpu_count()} processor" in text
+    assert f"**{seconds:.0f} seconds** on {page.joblib.cpu_count()} processor" in text
     assert len(glued.left["finish"]) == 1  # the value is hidden
 
 
 def test_progress_prints_where_there_is_no_notebook(capsys):
+    InteractiveShell.clear_instance()  # other tests may have made one
     page.Progress().runs(1, 2)
     assert "1 of 2 trainings finished, 0 s" in capsys.readouterr().out

@@ -60,8 +60,8 @@ def save(path, pixels):
     return path
 
 
-def volume(shape=(3, 5, 4)):
-    return rng.integers(0, 1000, shape).astype(np.float32)
+def volume():
+    return rng.integers(0, 1000, (3, 5, 4)).astype(np.float32)
 
 
 def contents(name):
