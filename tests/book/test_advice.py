@@ -9,10 +9,11 @@ from helpers.app.record import trials_of
 from tests.verdicts import recorded
 
 ROOT = Path(__file__).resolve().parents[2]
+UNDECIDED = "undecided at 1,000 steps"
 ADVICE = [  # a piece of the cheat sheet, the claim that it rests on, and what it needs
     ("the answer lies in the neighbouring slices", "third_axis", "holds"),
     ("the U must become deep", "shortcuts", "holds"),
-    ("two convolutions a level suffice", "shortcuts_shallow", "undecided"),
+    ("two convolutions a level suffice", "shortcuts_shallow", UNDECIDED),
     ("several scales at once pay", "nuclei_sizes", "equal within 0.03"),
     ("one block must see far", "compute_reach", "holds"),
     ("a head in ultrasound", "real_u2net", "holds"),
