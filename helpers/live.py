@@ -63,13 +63,14 @@ def engine() -> str:
 
 
 def size_step(net: nn.Module, *input_shape: int) -> int:
-    """The fewest px by which height and width may grow together, 0 where none will do.
+    """The fewest px by which all sides may grow together, 0 where none will do.
 
-    It is tried on shapes alone, up to 64 px.
+    It is tried on shapes alone, up to 64 px: of a picture, or of a volume.
     """
-    *front, height, width = input_shape
+    batch, channels, *sides = input_shape
     for step in STEPS:
-        twin, x = trace.on_meta(net, *front, height + step, width + step)
+        larger = [side + step for side in sides]
+        twin, x = trace.on_meta(net, batch, channels, *larger)
         try:
             with torch.device("meta"):
                 twin(x)

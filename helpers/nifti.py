@@ -12,10 +12,9 @@ import nibabel
 import numpy as np
 import torch
 from nibabel import orientations
-from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from helpers.masks import IGNORE, Binary
+from helpers.masks import Binary
 from helpers.pairs import left_out, match, tell_skipped
 from helpers.pictures import finite
 
@@ -28,19 +27,15 @@ class Volumes(Dataset):
 
     Items are a volume float32 (1, D, H, W), of mean 0 and deviation 1, and what
     `reading` makes of its labels: `masks.Binary()` a mask float32 (1, D, H, W) of 0 and
-    1, `masks.Classes(K)` a label map int64. Sides are padded at their end, to `size`,
-    (D, H, W), or to multiples of `step`: with the least value of the volume, labels
-    with IGNORE and masks with 0. `pairs[i]` are the paths of item i.
+    1, `masks.Classes(K)` a label map int64. `pairs[i]` are the paths of item i.
 
     Raises FileNotFoundError for a folder that is not there; ValueError for names that
-    do not pair, for an image and labels of another shape, place or spacing, for labels
-    that are no whole numbers, and for a volume larger than `size`.
+    do not pair, for an image and labels of another shape, place or spacing, and for
+    labels that are no whole numbers.
     """
 
-    def __init__(self, images, masks, reading=None, size=None, step=1):
-        if size is not None and np.shape(size) != (3,):
-            raise ValueError(f"size {size!r}: give (D, H, W) in voxels")
-        self.reading, self.size, self.step = reading or Binary(), size, step
+    def __init__(self, images, masks, reading=None):
+        self.reading = reading or Binary()
         images, masks = Path(images), Path(masks)
         self.pairs = match(images, masks, ENDINGS)
         tell_skipped(left_out(images, ENDINGS) + left_out(masks, ENDINGS))
@@ -58,18 +53,14 @@ class Volumes(Dataset):
 
     def __getitem__(self, index):
         image, mask = self.pairs[index]
-        volume, labels = read_volume(image), read_labels(mask, self.reading)
-        try:
-            room = room_for(volume.shape[1:], self.size, self.step)
-        except ValueError as error:
-            raise ValueError(f"{image}: {error}") from error
-        void = IGNORE if labels.dtype == torch.int64 else 0
-        volume = F.pad(volume, room, value=volume.min().item())
-        return volume, F.pad(labels, room, value=void)
+        return read_volume(image), read_labels(mask, self.reading)
 
 
 def read_volume(path):
-    """float32 (1, D, H, W), less its mean and over its deviation (0 if it is flat)."""
+    """float32 (1, D, H, W), less its mean and over its deviation (0 if it is flat).
+
+    Raises ValueError for a file that cannot be read, and for values that are NaN.
+    """
     image = canonical(load(path))
     with told(path):
         values = image.get_fdata(dtype=np.float32)
@@ -79,7 +70,11 @@ def read_volume(path):
 
 
 def read_labels(path, reading):
-    """What a reading makes of a label file: (1, D, H, W)."""
+    """What a reading makes of a label file: (1, D, H, W).
+
+    Raises ValueError for a file that cannot be read, for labels that are no whole
+    numbers, and for what the reading refuses.
+    """
     image = canonical(load(path))
     with told(path):
         values = np.asanyarray(image.dataobj)
@@ -96,6 +91,7 @@ def write_answer(found, like, path):
     """Write labels (1, D, H, W) that were found in the volume `like` as NIfTI, uint8.
 
     What was padded is cut off. The file has the axes, affine and units of `like`.
+    Raises ValueError for an answer that is smaller than the volume.
     """
     source = load(like)
     shape = canonical(source).shape[::-1]
@@ -123,7 +119,11 @@ def write_answer(found, like, path):
 
 
 def load(path):
-    """The file as nibabel knows it, three axes; ValueError for what is none."""
+    """The file as nibabel knows it, with three axes.
+
+    Raises ValueError for what is none, for colours and complex numbers, and for an
+    affine that gives voxels no place or no volume.
+    """
     with told(path):
         image = nibabel.load(path)
         axes, kind = image.shape[3:], image.get_data_dtype()
@@ -134,6 +134,10 @@ def load(path):
             f"{path} is of shape {image.shape}: a volume has three axes; save one "
             "series or one slice stack alone"
         )
+    place = image.affine
+    if not np.isfinite(place).all() or np.linalg.matrix_rank(place[:3, :3]) < 3:
+        what = f"{path} has an affine that puts voxels nowhere, {place[:3].tolist()}"
+        raise ValueError(f"{what}: mend its sform or qform")
     return nibabel.funcs.squeeze_image(image) if axes else image
 
 
@@ -172,17 +176,12 @@ def same_place(image, mask):
     raise ValueError(f"{what}: resample the labels to the image, or mend the header")
 
 
+def voxel_mm3(image):
+    """The volume of a voxel, in the unit that the header states (none: mm)."""
+    unit = dict(meter=1e3, micron=1e-3).get(image.header.get_xyzt_units()[0], 1)
+    return float(np.prod(image.header.get_zooms()[:3])) * unit**3
+
+
 def in_mm(numbers):
     """Three numbers in words."""
     return " x ".join(f"{number:.5g}" for number in numbers) + " mm"
-
-
-def room_for(shape, size, step):
-    """What F.pad is to add at the end of each side, last side first."""
-    room = []
-    for k, side in enumerate(shape):
-        wanted = size[k] if size else -(-side // step) * step
-        if side > wanted:
-            raise ValueError(f"{tuple(shape)} voxels (D, H, W) do not fit into {size}")
-        room = [0, wanted - side, *room]
-    return room

@@ -30,6 +30,7 @@ import pandas
 import torch
 
 from helpers import chapters, real, trials, verdicts
+from helpers.app.files import write_text
 from helpers.app.record import execute, mark, trials_of
 
 RATES = (8e-4, 2e-3, 5e-3, 1.25e-2, 3e-2)
@@ -44,10 +45,7 @@ PACKAGES = ["torch", "numpy", "scipy", "scikit-image"]
 
 def write(path, table, head):
     """Write a table, whole or not at all, with what it came from above it."""
-    part = path.with_suffix(".part")
-    text = table.to_csv(index=False)
-    part.write_text(f"# {json.dumps(head)}\n{text}", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, f"# {json.dumps(head)}\n{table.to_csv(index=False)}")
 
 
 def made():
@@ -152,9 +150,7 @@ def add_rate(job, row):
     if path.is_file():
         new = pandas.concat([trials.rates(), new], ignore_index=True)
     new = new.sort_values(RATE_KEYS)
-    part = path.with_suffix(".part")
-    new.to_csv(part, index=False)
-    os.replace(part, path)
+    write_text(path, new.to_csv(index=False))
 
 
 # --- fingerprints -----------------------------------------------------------------

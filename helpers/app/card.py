@@ -1,11 +1,12 @@
 """A model card in Markdown: what the model is for, how good it is, and its limits."""
 
+from helpers.app.measure import kind
 from helpers.app.report import between, number
 
 
 def text(run, about, scores, others, facts, licence):
     """The card of a model in its folder: what it is, and how it is used."""
-    return description(run, about, scores, others, licence) + use(facts, about)
+    return description(run, about, scores, others, licence) + use(run, about, facts)
 
 
 def description(run, about, scores, others, licence):
@@ -15,7 +16,6 @@ def description(run, about, scores, others, licence):
     person knows is left to fill in, and marked so.
     """
     data = scores["data"]
-    kind = "IoU" if about["classes"] == 1 else "mean IoU"
     lines = [
         f"# {about['network']}, trained as {run.resolve().name}",
         "",
@@ -32,7 +32,7 @@ def description(run, about, scores, others, licence):
         "",
         "## Scores",
         "",
-        f"| pictures | {kind} | 95 % interval |",
+        f"| pictures | {kind(about['classes'])} | 95 % interval |",
         "|---|---|---|",
         row(f"validation ({len(scores['pictures'])})", scores),
     ]
@@ -96,15 +96,18 @@ def limits(about, data, scores, others):
     return found
 
 
-def use(facts, about):
+def use(run, about, facts):
     """How to use the model, here and elsewhere."""
     mask = "MASK.nii.gz" if about["volumes"] else "MASK.png"
+    line = f"predict --model {run / 'model.pt'} --image PICTURE --out {mask}"
     lines = [
         "",
         "## How to use it",
         "",
+        "In the book's folder:",
+        "",
         "```",
-        f"python -m helpers.app predict --model model.pt --image PICTURE --out {mask}",
+        f".venv/bin/python -m helpers.app {line}",
         "```",
         "",
         "`model.onnx` takes `image` and returns `logits`; its metadata say the same:",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.app.files import differences, whole
+from helpers.app.files import differences, save
 
 
 class Checkpoint:
@@ -33,8 +33,7 @@ class Checkpoint:
             best=best,
             random=torch.get_rng_state(),
         )
-        with whole(self.path) as part:
-            torch.save(state, part)
+        save(self.path, state)
 
     def load(self, settings, net, optimizer, schedule):
         """Fill net, optimizer and schedule; return history and best weights.

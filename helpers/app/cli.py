@@ -38,12 +38,16 @@ def option(text, *names, metavar=None, **more):
 
 
 def by_recipe(context: typer.Context, path: Path | None):
-    """What a settings file says counts where the line itself says nothing."""
+    """What a settings file says counts where the line itself says nothing.
+
+    Raises ValueError for a file that `settings.recipe` refuses.
+    """
     if path is not None:
-        known = {}
+        known, kinds = {}, {}
         for parameter in context.command.params:
             known[parameter.opts[0].lstrip("-")] = parameter.name
-        context.default_map = settings.recipe(path, known)
+            kinds[parameter.name] = parameter.type.name
+        context.default_map = settings.recipe(path, known, kinds)
     return path
 
 
@@ -103,7 +107,7 @@ def inspect(
     span: Span = None,
     stacks: Stacks = False,
     group: Group = None,
-    validation: Validation = 0.2,
+    validation: Validation = settings.VALIDATION,
     split_seed: SplitSeed = 0,
     out: Annotated[
         Path | None, option("contact sheet, a new HTML file", metavar="FILE")
@@ -162,7 +166,7 @@ def train(
         Literal["surfaces", "lattices", "camouflage"] | None,
         option("pictures that the book draws"),
     ] = None,
-    pictures: Annotated[int, option("how many to draw")] = 600,
+    pictures: Annotated[int, option("how many to draw")] = settings.PICTURES,
     crop: Annotated[
         str | None,
         option("train on random crops at native scale: px of a side, HxW, or DxHxW of "
@@ -181,7 +185,7 @@ def train(
     span: Span = None,
     stacks: Stacks = False,
     group: Group = None,
-    validation: Validation = 0.2,
+    validation: Validation = settings.VALIDATION,
     split_seed: SplitSeed = 0,
     folds: Annotated[
         int | None, option("cross-validate: train so often, each part validates once")
@@ -254,11 +258,17 @@ def report(
     run: Run,
     images: Images = None,
     masks: Masks = None,
+    group: Annotated[
+        str | None,
+        option("what a new picture shows, a pattern or a table as in train  [default: "
+               "as in the training]", metavar="PATTERN"),
+    ] = None,
     out: Annotated[
         Path | None,
-        option("the page  [default: report.html in RUN]", metavar="FILE"),
+        option("the page, a new file  [default: report.html in RUN, which is replaced]",
+               metavar="FILE"),
     ] = None,
-):
+):  # fmt: skip
     """Write what one shows a colleague: one HTML page that opens offline.
 
     With --images and --masks of pictures that had no part in the training, it also
@@ -266,19 +276,21 @@ def report(
     """
     from helpers.app.report import report
 
-    report(run, images, masks, out)
+    report(run, images, masks, group, out)
 
 
 @app.command()
 def export(
     run: Run,
     out: Annotated[
-        Path | None, option("folder for both  [default: RUN]", metavar="FOLDER")
+        Path | None,
+        option("folder for both, which replace those before  [default: RUN]",
+               metavar="FOLDER"),
     ] = None,
     licence: Annotated[str | None, option("licence of the model, for its card")] = None,
     page: Annotated[
         Path | None,
-        option("write one HTML file instead, which segments in any browser",
+        option("write a new HTML file instead, which segments in any browser",
                metavar="FILE"),
     ] = None,
 ):  # fmt: skip

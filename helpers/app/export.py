@@ -7,37 +7,48 @@ import warnings
 import torch
 from torch import nn
 
-from helpers import trace
-from helpers.app import card, models, web
+from helpers import live
+from helpers.app import card, models, sheet, web
 from helpers.app.files import read_json, whole, write_text
 from helpers.app.lines import say
+from helpers.app.measure import SCORES
 from helpers.training import main_map
 
-STEPS = 1, 2, 4, 8, 16, 32, 64  # by which networks may want sizes to be divisible
 TOLERANCE = 1e-3  # of a logit; float32, sums in another order
 
 
 def export(run, out, licence):
-    """Write model.onnx and card.md of a training's folder, whole or not at all."""
+    """Write model.onnx and card.md of a training's folder, whole or not at all.
+
+    Raises FileNotFoundError or ValueError for a folder that is none, for a card that
+    was filled in, and for a network that ONNX cannot hold.
+    """
     out = out or run
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder: make it first")
     net, about = models.load_model(run / "model.pt")
     scores, others = known(run)
     channels = 1 if about["volumes"] else 3
-    step = step_of(net, channels, about["size"])
+    step = live.size_step(net, 1, channels, *about["size"])
+    if not step:
+        size = tuple(about["size"])
+        raise ValueError(f"the network takes no size but {size} px or voxels")
     facts = metadata(about, step)
+    text = card.text(run, about, scores, others, facts, licence)
+    keep_filled(out / "card.md", text)
     apart = to_onnx(out / "model.onnx", net.eval(), channels, about, step, facts)
     say(f"{out / 'model.onnx'}: at most {apart:.0e} of a logit apart from PyTorch")
-    text = card.text(run, about, scores, others, facts, licence)
     write_text(out / "card.md", text)
     say(f"{out / 'card.md'}")
 
 
 def export_page(run, page, licence):
-    """Write a training's model as one HTML file, whole or not at all."""
-    if page.suffix.lower() != ".html" or not page.parent.is_dir():
-        raise ValueError(f"{page} is no .html in a folder that is there")
+    """Write a training's model as one new HTML file, whole or not at all.
+
+    Raises FileNotFoundError or ValueError for a folder that is no training's, for a
+    file that is there, and for a model that no page can run.
+    """
+    sheet.new_page(page)
     net, about = models.load_model(run / "model.pt")
     told = card.description(run, about, *known(run), licence)
     write_text(page, web.text(net, about, told, run.resolve().name))
@@ -45,11 +56,30 @@ def export_page(run, page, licence):
     say(f"{page}: {size:.2f} MB; it opens in a browser, without server and internet")
 
 
+def keep_filled(path, text):
+    """ValueError where a person has filled in the card that `text` would replace.
+
+    It lacks a line that `text` still leaves open.
+    """
+    if not path.exists():
+        return
+    held = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        if "**Fill in:**" in line and line not in held:
+            raise ValueError(
+                f"{path} was filled in, and a new card would say again {line!r}: move "
+                "it away, or name another --out"
+            )
+
+
 def known(run):
-    """The scores of a training, and those on other pictures or None."""
+    """The scores of a training, and those on other pictures or None.
+
+    Raises ValueError for a file that is not there or is damaged.
+    """
     others = run / "others.json"
-    held_out = read_json(others) if others.exists() else None
-    return read_json(run / "scores.json"), held_out
+    held_out = read_json(others, *SCORES) if others.exists() else None
+    return read_json(run / "scores.json", "data", *SCORES), held_out
 
 
 class Main(nn.Module):
@@ -63,32 +93,14 @@ class Main(nn.Module):
         return main_map(self.net(image))
 
 
-def step_of(net, channels, size):
-    """By how much sizes may differ that the network takes: its step."""
-    for step in STEPS:
-        if takes(net, channels, [side + step for side in size]):
-            return step
-    raise ValueError(f"the network takes no size but {tuple(size)} px or voxels")
-
-
-def takes(net, channels, size):
-    """Whether a network takes a picture of this size; only shapes are computed."""
-    twin, picture = trace.on_meta(net, 1, channels, *size)
-    try:
-        with torch.device("meta"):
-            twin(picture)
-    except Exception:
-        return False
-    return True
-
-
 def metadata(about, step):
     """What another program must know: texts by name."""
     axes = "depth height width" if about["volumes"] else "height width"
-    scale = "values over 255 (8 bits), RGB order, no mean subtracted"
+    scale = "values over 255 (8 bits) or 65535 (16 bits)"
     if about.get("span"):
         low, high = about["span"]
         scale = f"(values - {low}) / ({high} - {low}), cut to 0..1"
+    scale += ", RGB order, no mean subtracted"
     if about["volumes"]:
         scale = "less the volume's mean, over its deviation; axes z, y, x"
     answer = "sigmoid(logits) > threshold is object"
@@ -111,6 +123,7 @@ def to_onnx(path, net, channels, about, step, facts):
     """Write the file with open batch and sides; how far it is from PyTorch, in logits.
 
     It is written only if onnxruntime gives the same at two sizes and two batches.
+    Raises ValueError where it does not, or where the network cannot be exported.
     """
     import onnx
 

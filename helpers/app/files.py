@@ -8,30 +8,57 @@ from pathlib import Path
 
 @contextmanager
 def whole(path):
-    """A temporary name; what was written to it takes the place of `path` at the end."""
+    """A temporary name; what was written to it takes the place of `path` at the end.
+
+    Raises OSError, with its name, for a full disk and where nothing may be written.
+    """
     part = Path(f"{path}.part")
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        if error.errno and not error.filename:  # a full disk names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def save(path, content):
+    """`torch.save`, whole or not at all; OSError where it cannot be written."""
+    import torch  # not above: --help comes without it
+
     with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # so torch tells of a disk that is full
+            why = str(error).splitlines()[0]
+            what = f"{path} cannot be written ({why})"
+            raise OSError(f"{what}: is the disk full?") from error
+
+
+def write_text(path, text):
+    """Write a text, whole or not at all; OSError where it cannot be written."""
+    with whole(path) as part:
+        # A name that is no UTF-8 becomes \udc.., which JSON reads back as it was.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path, content):
+    """Write plain values, as `write_text` does."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def read_json(path):
-    """What such a file holds; ValueError where it cannot be read."""
+def read_json(path, *keys):
+    """The table in such a file; ValueError where it cannot be read or lacks a key."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read ({error}): train it again") from error
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            raise ValueError(f"{path} is damaged, it lacks {key!r}: train it again")
+    return content
 
 
 def differences(held, asked):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from helpers import masks, nifti
 from helpers.app import sheet, sources
 from helpers.app.lines import many, one_line, say
+from helpers.app.settings import in_range
 from helpers.metrics import IGNORE
 from helpers.pairs import by_owner, files, left_out, same_header, some
 from helpers.pictures import ENDINGS, decode, read_image
@@ -26,11 +27,18 @@ LITTLE = 0.1  # share of the range of 16 bits
 
 
 def inspect(args):
-    """Say what there is, write the contact sheet; 1 if something is odd, else 0."""
+    """Say what there is, write the contact sheet; 1 if something is odd, else 0.
+
+    Raises ValueError for options and folders that nothing can be read with.
+    """
     if not (args.images and args.masks):
         raise ValueError("--images and --masks are needed")
     if args.out is not None:
-        new_page(args.out)
+        sheet.new_page(args.out)
+    in_range(args)
+    if args.images.resolve() == args.masks.resolve():
+        what = f"{args.images} cannot hold images and masks"
+        raise ValueError(f"{what}: use a folder each")
     how = sources.reading(args)
     volumes = sources.holds_volumes(args.images)
     pairs, odd = lenient(args.images, args.masks, nifti.ENDINGS if volumes else ENDINGS)
@@ -49,7 +57,7 @@ def inspect(args):
         counts = class_counts(good, how.count)
         facts += said(good, counts, how)
         odd += oddities(good, counts, how)
-    if len(good) > 1:
+        odd += [] if volumes else palettes(good, how)
         odd += divided(good, args, facts)
     for line in facts:
         say(line)
@@ -63,17 +71,11 @@ def inspect(args):
     return 1 if odd else 0
 
 
-def new_page(out):
-    if out.suffix.lower() != ".html":
-        raise ValueError(f"{out} is no .html: the contact sheet is a page")
-    if out.exists():
-        raise ValueError(f"{out} is there already: name another, or delete it")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out.parent} is not a folder: make it first")
-
-
 def lenient(images, labels, endings):
-    """[(image, mask)] that belong together by name, and what stands alone."""
+    """[(image, mask)] that belong together by name, and what stands alone.
+
+    Raises FileNotFoundError or ValueError for a folder that is none, or holds none.
+    """
     pictures = files(images, endings)
     owned = by_owner(pictures, files(labels, endings))
     pairs, odd = [], []
@@ -98,7 +100,7 @@ def lenient(images, labels, endings):
 
 def looks_at(image, mask, how, args, volumes):
     """What is known of each sample in two files: a list of dicts; or ValueError."""
-    look = dict(name=sources.name_of(image, ENDINGS + nifti.ENDINGS), image=image)
+    look = dict(name=sources.name_of(image), image=image)
     look |= dict(mask=mask, page=None)
     if volumes:
         nifti.same_place(image, mask)
@@ -147,13 +149,14 @@ def said(good, counts, how):
     """Sizes, kinds of values, and classes with their shares: lines."""
     lines = [f"sizes, height first: {tally(good, 'size')}"]
     lines.append(f"values: {tally(good, 'kind')}")
-    top = 0
-    for look in good:
-        top = max(top, look["top"] if look["kind"] == "uint16" else 1)
+    kinds = {look["kind"] for look in good}
+    tops = [look["top"] for look in good if look["kind"] == "uint16"]
+    top = max(tops, default=1)
     if top < LITTLE:
-        lines.append(
-            f"16 bits, of whose range {top:.1%} is used: --span states another"
-        )
+        hint = f"16 bits, of whose range {top:.1%} is used: --span states another"
+        if "uint8" in kinds:
+            hint += ", for 8 bits too: bring all pictures to one kind first"
+        lines.append(hint)
     shares = counts.sum(0) / max(1, counts.sum())
     for number, name in enumerate(how.names):
         inside = int((counts[:, number] > 0).sum())
@@ -192,12 +195,20 @@ def oddities(good, counts, how):
     return odd
 
 
+def palettes(good, how):
+    """That two masks number their colours in two ways: a line, or none."""
+    try:
+        masks.same_palettes([(look["image"], look["mask"]) for look in good], how.how)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def divided(good, args, facts):
     """How the samples would be divided, and which are on both sides: odd lines."""
     names, files = [], []
     for look in good:
-        page = "" if look["page"] is None else f"_page{look['page'] + 1}"
-        names.append(look["name"] + page)
+        names.append(sources.of_page(look["name"], look["page"]))
         files.append(look["image"])
     try:
         groups = sources.grouped(names, files, args.group)

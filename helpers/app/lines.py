@@ -36,6 +36,9 @@ def run(app, argv, name):
 
     Whatever a user can mend is told in one line on stderr, without a traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the console cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         with one_line_warnings():
             status = app(argv, standalone_mode=False, prog_name=name)
@@ -51,8 +54,21 @@ def run(app, argv, name):
         problem, status = error, 2
     except FloatingPointError as error:
         problem, status = error, 1
+    except (MemoryError, RuntimeError) as error:
+        if not of_memory(error):
+            raise
+        why = one_line(error) or "MemoryError"
+        way_out = "take smaller pictures, a smaller --crop or a smaller --batch"
+        problem, status = f"there is not enough memory ({why}): {way_out}", 1
     print("error:", one_line(problem), file=sys.stderr)
     return status
+
+
+def of_memory(error):
+    """Whether an error says that memory ran out, as Python or as PyTorch says it."""
+    said = str(error)
+    short = "allocate memory" in said or "out of memory" in said
+    return isinstance(error, MemoryError) or short
 
 
 def laid_out(text):

@@ -14,6 +14,9 @@ from helpers.app.segment import answer
 DRAWS = 1000
 BINS = 10  # of the calibration curve
 FEW = 3  # pictures or objects, below which an interval says nothing
+# What `measure` returns.
+SCORES = ("threshold", "iou", "interval", "classes", "pictures", "thresholds",
+          "calibration")  # fmt: skip
 
 
 def measure(net, configuration, samples, names, objects):
@@ -28,7 +31,7 @@ def measure(net, configuration, samples, names, objects):
     """
     several = configuration["classes"] > 1
     curves, levels, counts, rows = Curves(), [], [], []
-    for image, mask in Each(samples):
+    for image, mask in each(samples):
         logits = answer(net, image, configuration)
         if several:
             curves.add_classes(logits, mask)
@@ -39,7 +42,7 @@ def measure(net, configuration, samples, names, objects):
     if not several:
         number = curves.number(configuration.get("threshold"))
         threshold = metrics.CUTS[number]
-        for level, (_, mask) in zip(levels, Each(samples)):
+        for level, (_, mask) in zip(levels, each(samples)):
             found = (level > number)[None]
             counts.append(mask_counts(found, mask))
             row = {}
@@ -58,15 +61,15 @@ def measure(net, configuration, samples, names, objects):
     )  # fmt: skip
 
 
-class Each:
+def each(samples):
     """The items of a data set, one after the other."""
+    for index in range(len(samples)):
+        yield samples[index]
 
-    def __init__(self, samples):
-        self.samples = samples
 
-    def __iter__(self):
-        for index in range(len(self.samples)):
-            yield self.samples[index]
+def kind(count):
+    """What the score of masks with so many classes is called."""
+    return "IoU" if count == 1 else "mean IoU"
 
 
 def mask_counts(found, mask):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from helpers import chapters, trace, training
-from helpers.app.files import whole
+from helpers.app.files import save
 
 SHARE = 0.04  # first answer of a small network, where none is stated
 
@@ -52,6 +52,7 @@ def fitted(network, arguments, classes, channels):
     """The arguments, and those that data ask for, where the network takes them.
 
     `classes`: maps to answer, 1 for a mask of one object. `channels` of a picture.
+    Raises ValueError for a chapter that is not there.
     """
     chapter, _, name = network.rpartition(".")
     wanted = dict(in_channels=channels, classes=classes)
@@ -94,7 +95,7 @@ def needs_share(make):
 
 
 def check(network, net, batch, size, channels, classes):
-    """Refuse a network that cannot be trained on a batch of such crops.
+    """ValueError for a network that cannot be trained on a batch of such crops.
 
     `size` (H, W), or (D, H, W) of a volume.
     """
@@ -130,12 +131,12 @@ def check(network, net, batch, size, channels, classes):
 
 def save_model(path, net, network, arguments, *, threshold, size, resized, tiling,
                classes=1, **facts):  # fmt: skip
-    """Write a network and all that its use needs to one file, whole or not at all.
+    """Write a network and all that its use needs to one file, as `files.save` does.
 
     `network` and `arguments`: what `build` takes. `threshold`: of the probability,
     chosen on validation data; None with several `classes` (1: a mask of one object).
     `size`: (height, width) or (D, H, W) of what it was trained on; `resized`: whether
-    pictures were brought to it. `tiling`: what `segment.tiling` says for that size.
+    pictures were brought to it. `tiling`: what `segment.plan` says for that size.
     `facts`: other plain values worth keeping, such as the loss, names of classes, or
     the span of the pictures' values. Versions of packages are added.
     """
@@ -146,8 +147,7 @@ def save_model(path, net, network, arguments, *, threshold, size, resized, tilin
     weights = {}
     for name, value in net.state_dict().items():
         weights[name] = value.cpu()
-    with whole(path) as part:
-        torch.save(dict(weights=weights, configuration=facts), part)
+    save(path, dict(weights=weights, configuration=facts))
 
 
 def load_model(path):

@@ -23,7 +23,7 @@ class Engine:
     `from_main`. `finish` gives the network back as it was. Accelerate's own settings
     hold, such as the environment's ACCELERATE_MIXED_PRECISION=bf16. `watch(history,
     best)` is called in every process after each validation, and may end the training by
-    an error of its own.
+    an error of its own. Raises ValueError where Accelerate does not see all processes.
     """
 
     def __init__(self, watch=None):

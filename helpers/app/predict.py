@@ -5,7 +5,6 @@ numbers for several classes. Volumes become NIfTI with their own axes and affine
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,13 +14,19 @@ from helpers.app import models, weights
 from helpers.app.files import whole
 from helpers.app.lines import many, say
 from helpers.app.segment import segment
-from helpers.app.sources import name_of
-from helpers.pairs import files, left_out, listing, tell_skipped
+from helpers.app.sources import name_of, of_page
+from helpers.pairs import files, left_out, listing, some, tell_skipped
 from helpers.pictures import ENDINGS, page_count, read_image
+
+MOST = 99  # refusals that are told
 
 
 def predict(model, image, out):
-    """Segment a file, or the files of a folder (pages of a stack) into a new folder."""
+    """Segment a file, or the files of a folder (pages of a stack) into a new folder.
+
+    Raises ValueError for files that the model does not go with, and for an `out` that
+    is there; at the end, for those in a folder that could not be read.
+    """
     net, about = opened(model)
     if not about.get("exact", True):
         tile, margin = about["tiling"]
@@ -38,10 +43,11 @@ def predict(model, image, out):
     if out.exists() or out.name.lower().endswith(ending(about)):
         what = "is there already" if out.exists() else "is one file"
         raise ValueError(f"{out} {what}: name a new folder for {image}")
+    no_twins(image, jobs)
     out.mkdir(parents=True)
     refused = []
     for number, (path, page) in enumerate(jobs, 1):
-        target = out / f"{target_name(path, page)}{ending(about)}"
+        target = out / f"{of_page(name_of(path), page)}{ending(about)}"
         try:
             told = one(net, about, path, target, page)
         except ValueError as error:
@@ -50,13 +56,15 @@ def predict(model, image, out):
         say(f"{number} of {len(jobs)}: {target}: {told}")
     if refused:
         n, all_of = len(refused), many(len(jobs), "picture")
-        raise ValueError(f"{n} of {all_of} refused, the others done: {refused[0]}")
+        why = some(refused, "; ", n=MOST)
+        raise ValueError(f"{n} of {all_of} refused, the others done: {why}")
 
 
 def opened(path):
     """The network in a model.pt, and what it knows; or the authors' U2-Net.
 
     Their weights find what stands out: prepared as chapter 06 does, above one half.
+    Raises FileNotFoundError or ValueError for a file that holds neither.
     """
     try:
         return models.load_model(path)
@@ -66,7 +74,10 @@ def opened(path):
 
 
 def one(net, about, image, out, page=None):
-    """Segment one file (or a page of it) and write the answer: what there is to say."""
+    """Segment one file (or a page of it) and write the answer: what there is to say.
+
+    Raises ValueError for a file that cannot be read.
+    """
     if about.get("volumes"):
         # nibabel goes by the ending, which a temporary name must keep.
         found = segment(net, nifti.read_volume(image), about)
@@ -102,16 +113,17 @@ def told(found, about, image=None):
     unit, size = "of the pixels", 0
     if image is not None:
         unit = "of the voxels"
-        size = float(np.prod(nifti.load(image).header.get_zooms()[:3]))
+        size = nifti.voxel_mm3(nifti.load(image))
     parts = []
-    names = ["", "found"] if about["classes"] == 1 else about["names"]
-    for number, name in enumerate(names):
-        if not name:
-            continue
-        inside = found == bool(number) if about["classes"] == 1 else found == number
+    shown = {1: "found"}
+    if about["classes"] > 1:
+        shown = dict(enumerate(about["names"]))
+    for number, name in shown.items():
+        inside = found == number
         text = f"{name} {inside.double().mean():.1%}"
         if size:
-            text += f" ({inside.sum().item() * size:,.0f} mm3)"
+            volume = inside.sum().item() * size
+            text += f" ({volume:,.0f} mm3)" if volume >= 10 else f" ({volume:.3g} mm3)"
         parts.append(text)
     end = ""
     if about["classes"] == 1:
@@ -174,6 +186,13 @@ def pages_of(path, about):
     return [(path, page) for page in range(pages)]
 
 
-def target_name(path, page):
-    name = name_of(Path(path), ENDINGS + nifti.ENDINGS)
-    return name if page is None else f"{name}_page{page + 1}"
+def no_twins(image, jobs):
+    """ValueError where a page of a stack and a file would have one name."""
+    seen, twins = set(), []
+    for path, page in jobs:
+        name = of_page(name_of(path), page)
+        if name in seen:
+            twins.append(name)
+        seen.add(name)
+    if twins:
+        raise ValueError(f"{image} has two answers called {some(twins)}: rename a file")

@@ -41,7 +41,8 @@ def prepare(name, source, out, made):
 def nuclei(source, pair):
     """dsb2018: RGB (H, W, 3), and uint16 (H, W), 0 or the number of a nucleus.
 
-    Nuclei are counted from 1 in the order of their files' names.
+    Nuclei are counted from 1 in the order of their files' names. Raises
+    FileNotFoundError or ValueError for a folder that is not as the origin's.
     """
     folders = sorted(source.glob(f"{pair}*"))
     if len(folders) != 1:
@@ -105,6 +106,7 @@ def pixels(path):
 
 
 def same_size(path, label, picture):
+    """ValueError unless a label is as large as its picture."""
     if label.shape[:2] != picture.shape[:2]:
         raise ValueError(
             f"{path} is {label.shape[0]} x {label.shape[1]} px, its picture "
@@ -113,6 +115,7 @@ def same_size(path, label, picture):
 
 
 def known(path, label, values):
+    """ValueError for a label that is none of some values."""
     if not np.isin(label, values).all():
         other = label[~np.isin(label, values)].flat[0]
         raise ValueError(f"{path} has the label {other}; there are {list(values)}")

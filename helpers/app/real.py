@@ -116,7 +116,10 @@ def room(mib):
 
 
 def tree(name, folder):
-    """Where the set lies in a reader's folder, and whether it is still to be made."""
+    """Where the set lies in a reader's folder, and whether it is still to be made.
+
+    Raises FileNotFoundError where it does not lie there.
+    """
     facts = real.FACTS[name]
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: check the path")

@@ -1,102 +1,150 @@
 """What one shows a colleague: a training in one HTML file that opens offline."""
 
+import hashlib
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch.utils.data import Subset
 
 from helpers import folders, nifti
 from helpers.app import models, sheet, sources
 from helpers.app.files import read_json, write_json
 from helpers.app.lines import many, say
-from helpers.app.measure import FEW, measure
+from helpers.app.measure import FEW, SCORES, kind, measure
 from helpers.app.segment import segment
 from helpers.app.settings import settle
+from helpers.app.windows import shares, survey
 from helpers.metrics import IGNORE
+from helpers.pairs import some
+from helpers.training import best_row
 
 WORST = 10
+SAME = 1e-3  # of a picture's area, by which the share of a class may differ
 CHOSEN = (
     "The weights (and the threshold) were chosen on these pictures: pictures that had "
     "no part in it will score a little lower."
 )
+HISTORY = "settings", "history", "processes", "device"
 HELD_OUT = "These pictures had no part in the training."
 
 
-def report(run, images, masks, out):
+def report(run, images=None, masks=None, group=None, out=None):
     """Write the page of a training's folder; with pictures of their own, of these too.
 
-    Scores of such pictures are kept as others.json, for the model card.
+    What these show is told by `group`, or by that of the training. Their scores are
+    kept as others.json, for the model card. Without `out` the page is report.html, in
+    the place of the one before; `out` is a new file. Raises ValueError for that, for a
+    folder that is no training's, and for pictures that are not what they should be.
     """
     if bool(images) != bool(masks):
         raise ValueError("--images goes with --masks")
+    if group and not images:
+        raise ValueError("--group says what new pictures show: it goes with --images")
     training = opened(run)
-    out = out or run / "report.html"
-    if out.suffix.lower() != ".html" or not out.parent.is_dir():
-        raise ValueError(f"{out} is no .html in a folder that is there")
+    if out:
+        sheet.new_page(out)
+    out, own = out or run / "report.html", training.args.group
     parts = [sheet.paragraph(training.lead, "lead"), *progress(training)]
     title = "Validation pictures"
     source = sources.read(training.args, training.how, training.fold)
-    same_pictures(run, source, training.scores["data"])
-    samples = Part(source.samples, source.validation)
-    parts += scored(title, CHOSEN, training, training.scores, samples)
+    now = same_pictures(run, source, training)
+    samples = Subset(source.samples, source.validation)
+    parts += scored(title, CHOSEN, training, training.scores, samples, own)
     if images:
-        others, scores = other_pictures(training, images, masks)
+        group = group or own
+        others, scores = other_pictures(run, training, source, images, masks, group)
         write_json(run / "others.json", scores)
-        parts += scored("Other pictures", HELD_OUT, training, scores, others)
-    parts += data_checks(training.scores["data"])
+        parts += scored("Other pictures", HELD_OUT, training, scores, others, group)
+    parts += data_checks(training.scores["data"], now)
     parts += settings(training)
     sheet.write_page(out, f"Report of {run.resolve().name}", parts)
     say(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
 
 
-class Part:
-    """Some items of a data set."""
-
-    def __init__(self, samples, indices):
-        self.samples, self.indices = samples, indices
-
-    def __len__(self):
-        return len(self.indices)
-
-    def __getitem__(self, index):
-        return self.samples[self.indices[index]]
-
-
 def opened(run):
-    """All that a training's folder holds; ValueError where it is none, or not done."""
+    """All that a training's folder holds.
+
+    Raises ValueError where it is none, or not done, or where a file is damaged.
+    """
     if (run / "folds.json").exists():
         raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
     if not (run / "model.pt").exists():
         raise ValueError(f"{run} holds no model.pt: name the folder of a training")
     net, about = models.load_model(run / "model.pt")
-    history = read_json(run / "history.json")
-    scores = read_json(run / "scores.json")
+    history = read_json(run / "history.json", *HISTORY)
+    scores = read_json(run / "scores.json", "data", *SCORES)
     asked = dict(history["settings"])
     fold = asked.pop("fold", None)
     args = SimpleNamespace(**asked)
     settle(args)
     how = sources.reading(args)
-    kind = "IoU" if about["classes"] == 1 else "mean IoU"
+    score = kind(about["classes"])
     lead = (
         f"{about['network']} on {len(scores['data']['train'])} pictures: validation "
-        f"{kind} {scores['iou']:.3f}{between(scores['interval'])}."
+        f"{score} {scores['iou']:.3f}{between(scores['interval'])}."
     )
     return SimpleNamespace(
         net=net, about=about, history=history, scores=scores, args=args, how=how,
-        fold=None if fold is None else fold - 1, lead=lead, kind=kind,
+        fold=None if fold is None else fold - 1, lead=lead, kind=score,
     )  # fmt: skip
 
 
-def same_pictures(run, source, facts):
+def same_pictures(run, source, training):
+    """The sum of all pixels and masks today, after a look at what they are.
+
+    Raises ValueError for names, classes or masks that are not those of the training. Of
+    pixels that differ, there is but a note: another computer may decode or resize them
+    a little differently.
+    """
+    facts, how = training.scores["data"], training.how
+    way_out = "put them back, or train again"
     if source.names != facts["names"]:
+        what = f"the pictures of {run} have other names than when it was trained"
+        raise ValueError(f"{what}: {way_out}")
+    if how.names != facts["classes"]:
+        here, then = ", ".join(how.names), ", ".join(facts["classes"])
+        raise ValueError(f"the classes of {run} are {here} and were {then}: {way_out}")
+    counts, _, total = survey(source.samples, how.count)
+    apart = np.abs(shares(counts).numpy() - facts["shares"]).max(axis=1)
+    changed = [source.names[i] for i in np.flatnonzero(apart > SAME)]
+    if changed:
+        what = f"{run} was trained with other masks of {some(changed)}"
+        raise ValueError(f"{what}: {way_out}")
+    if total != facts["sum"]:
+        told = "its pictures or masks are not quite those that it was trained on"
+        say(f"note: {run}: {told} (sum {total}, then {facts['sum']})", sys.stderr)
+    return total
+
+
+def unseen(run, source, files):
+    """ValueError for files that had part in the training, under whatever name."""
+    known = set()
+    for path in set(source.files) - {None}:  # None: what is drawn
+        known.add(digest(path))
+    seen = []
+    for path in dict.fromkeys(files):  # the pages of a stack are one file
+        if digest(path) in known:
+            seen.append(path)
+    if seen:
         raise ValueError(
-            f"the pictures of {run} have other names than when it was trained: put "
-            "them back, or train again"
+            f"{some(seen)} had part in the training of {run}: leave out what the model "
+            "has seen"
         )
 
 
-def other_pictures(training, images, masks):
-    """Pictures that had no part in the training, and the model's scores on them."""
+def digest(path):
+    """A number of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def other_pictures(run, training, source, images, masks, group):
+    """Pictures that had no part in the training, and the model's scores on them.
+
+    Raises ValueError for pictures that had part in it, or are of another kind.
+    """
     args, how = training.args, training.how
     if sources.holds_volumes(images) != bool(training.about["volumes"]):
         raise ValueError(f"{images} holds another kind of data than the training had")
@@ -107,7 +155,8 @@ def other_pictures(training, images, masks):
             images, masks, None, how.how, args.span and tuple(args.span), args.stacks
         )
     names, files = sources.names_of(samples)
-    objects = sources.grouped(names, files, args.group)
+    unseen(run, source, files)
+    objects = sources.grouped(names, files, group)
     return samples, measure(training.net, training.about, samples, names, objects)
 
 
@@ -131,16 +180,16 @@ def progress(training):
     right.plot(steps, scores, color="#b3541e", marker="o", label=training.kind)
     right.set(ylim=(0, 1), ylabel=f"validation {training.kind}")
     drawing.legend(loc="outside upper center", ncols=2)
-    best = max(rows, key=lambda row: (row["score"], row["step"]))
-    text = f"The weights of step {best['step']} are kept. {rows[-1]['seconds']:.0f} s."
+    kept = best_row(rows)["step"]
+    text = f"The weights of step {kept} are kept. {rows[-1]['seconds']:.0f} s."
     alt = "Loss and validation score against the steps."
     return [sheet.heading("Training"), sheet.picture(drawing, alt, text)]
 
 
-def scored(title, note, training, scores, samples):
+def scored(title, note, training, scores, samples, group):
     """One set of pictures: scores, curves, each picture, and the worst of them."""
     parts = [sheet.heading(title), sheet.paragraph(note, "soft")]
-    parts.append(score_table(training, scores))
+    parts.append(score_table(training, scores, group))
     parts += curves(training, scores)
     rows = sorted(scores["pictures"], key=worst_first)
     lines = []
@@ -162,13 +211,13 @@ def worst_first(row):
     return 1 if row["iou"] is None else row["iou"]
 
 
-def score_table(training, scores):
+def score_table(training, scores, group):
     """The pooled score and that of each class, with their intervals."""
     objects, outlines = set(), []
     for row in scores["pictures"]:
         objects.add(row["object"])
         value = row.get("boundary_f1")
-        if value is not None and not np.isnan(value):
+        if value is not None:
             outlines.append(value)
     rows = [[training.kind, number(scores["iou"]), between(scores["interval"], "")]]
     if training.how.count > 1:
@@ -178,7 +227,7 @@ def score_table(training, scores):
         rows.append(["boundary F1, mean of pictures", number(np.mean(outlines)), ""])
     if training.how.count == 1:
         rows.append(["threshold", f"{scores['threshold']:.2f}", ""])
-    told = many(len(objects), "object" if training.args.group else "picture")
+    told = many(len(objects), "object" if group else "picture")
     head = f"95 % interval ({told})"
     if len(objects) < FEW:
         head = f"{told}: no interval below {FEW}"
@@ -230,8 +279,11 @@ def three(training, row, image, mask):
 # --- words ------------------------------------------------------------------------
 
 
-def data_checks(facts):
-    """What the pictures are, how they were divided, and what stood out."""
+def data_checks(facts, now):
+    """What the pictures are, how they were divided, and what stood out.
+
+    `now` is the sum of all pixels and masks that are there today.
+    """
     sizes, groups = set(map(tuple, facts["sizes"])), np.array(facts["groups"])
     train, validation = set(groups[facts["train"]]), set(groups[facts["validation"]])
     lines = [
@@ -242,11 +294,12 @@ def data_checks(facts):
         f"{told_size(max(sizes))}"
         f"{', after resizing' if facts['resized'] else ''}.",
         f"not read: {', '.join(facts['skipped']) or 'nothing was left out'}.",
-        f"sum of all pixels and masks: {facts['sum']}.",
+        f"sum of all pixels and masks: {facts['sum']}"
+        f"{'' if now == facts['sum'] else f', today {now}'}.",
     ]
-    shares, rows = np.array(facts["shares"]), []
+    table, rows = np.array(facts["shares"]), []
     for number_, name in enumerate(facts["classes"]):
-        own = shares[:, number_]
+        own = table[:, number_]
         inside = int((own > 0).sum())
         rows.append([name, f"{own.mean():.2%}", f"{inside} of {len(own)}"])
     header = ["class", "mean share", "pictures with it"]
@@ -271,7 +324,7 @@ def settings(training):
 
 
 def number(value):
-    return "–" if value is None or np.isnan(value) else f"{value:.3f}"
+    return "–" if value is None else f"{value:.3f}"
 
 
 def between(interval, start=", 95 % interval "):

@@ -1,5 +1,7 @@
 """A picture or a volume of any size, segmented by a trained network."""
 
+import itertools
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -92,7 +94,8 @@ def answer_volume(net, volume, tile, margin):
 def by_blocks(net, volume, tile, margin):
     """Logits of a volume whose sides the network takes, cube by cube."""
     logits = None
-    for corner in corners(volume.shape[1:], tile):
+    starts = [range(0, side, tile) for side in volume.shape[1:]]
+    for corner in itertools.product(*starts):
         window, inside, target = [slice(None)], [slice(None)], [slice(None)]
         for start, side in zip(corner, volume.shape[1:]):
             first, stop = max(0, start - margin), min(side, start + tile)
@@ -104,16 +107,6 @@ def by_blocks(net, volume, tile, margin):
             logits = torch.empty(len(part), *volume.shape[1:])
         logits[tuple(target)] = part[tuple(inside)]
     return logits
-
-
-def corners(sides, tile):
-    """The first voxels of the cubes of a volume: (z, y, x)."""
-    depth, height, width = sides
-    found = []
-    for z in range(0, depth, tile):
-        for y in range(0, height, tile):
-            found += [(z, y, x) for x in range(0, width, tile)]
-    return found
 
 
 def at_once(net, image):
@@ -136,22 +129,15 @@ def mirrored(image, tile, margin):
 # --- tiles ------------------------------------------------------------------------
 
 
-def tiling(net, size, channels=None):
-    """(tile, margin), px, with which a network of this book sees all that it can see.
-
-    `size` is that of its training, (height, width), or (D, H, W) in voxels.
-    """
-    return plan(net, size, channels)[0]
-
-
 def plan(net, size, channels=None):
-    """(tile, margin), and whether tiles give exactly what one piece would.
+    """(tile, margin), px, and whether tiles give exactly what one piece would.
 
-    A padded network gets its reach as margin, in steps of 32, so that five poolings
-    fall on the same pixels in every tile; one that sees more than 192 px to a side gets
-    64, which is not exact. One without padding gets what it loses of pictures of its
-    training's `size`, and as much more as makes a size that it takes. Nothing is
-    computed but shapes.
+    `size` is that of the training, (height, width), or (D, H, W) in voxels. A padded
+    network gets its reach as margin, in steps of 32, so that five poolings fall on the
+    same pixels in every tile; one that sees more than 192 px to a side gets 64, which
+    is not exact. One without padding gets what it loses of pictures of that size, and
+    as much more as makes a size that it takes. Nothing is computed but shapes. Raises
+    ValueError where it takes no tile.
     """
     axes = len(size)
     channels = channels or (3 if axes == 2 else 1)

@@ -15,6 +15,16 @@ SIDE = 256  # px of a picture on a page, at most
 FOUND = (230, 120, 20)  # the colour of an object on a picture
 
 
+def new_page(path):
+    """ValueError unless a page can be written there, and none is there already."""
+    if path.suffix.lower() != ".html":
+        raise ValueError(f"{path} is no .html: what is written is a page")
+    if path.exists():
+        raise ValueError(f"{path} is there already: name another, or delete it")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is not a folder: make it first")
+
+
 def write_page(path, title, parts):
     """Write a page of some parts, each HTML, below a title."""
     title = html.escape(title)

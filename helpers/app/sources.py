@@ -55,7 +55,10 @@ class Source:
 
 
 def reading(args):
-    """The Reading that --classes, --colours, --instances and --cut state."""
+    """The Reading that --classes, --colours, --instances and --cut state.
+
+    Raises ValueError for two of them, and for a file or a number that is none.
+    """
     how, stated = masks.Binary(args.cut), []  # or refuse the cut
     for name in ("colours", "instances", "cut"):
         if getattr(args, name):
@@ -78,6 +81,8 @@ def from_colours(path):
 
     Classes are numbered in the order of the file, `ignore` is what does not count. A
     value is a colour (red, green, blue), a grey value or a number, or a list of such.
+    Raises ValueError for any other file, for a value that comes twice, and for less
+    than two classes.
     """
     content, mapping, names, colours = table(path), {}, [], []
     for name, value in content.items():
@@ -93,13 +98,29 @@ def from_colours(path):
             mapping[key] = label
     if len(names) < 2:
         raise ValueError(f"{path} names {len(names)} classes: at least two are needed")
-    if not isinstance(colours[0], tuple):
+    how = masks.Mapping(mapping)  # or refuse values beside colours
+    if isinstance(colours[0], tuple):
+        colours = of_8_bits(colours)
+    else:
         colours = shades(names)
-    return Reading(masks.Mapping(mapping), len(names), names, colours)
+    return Reading(how, len(names), names, colours)
+
+
+def of_8_bits(colours):
+    """Colours as a PNG shows them: those of 16 bits are divided by 256."""
+    if max(map(max, colours)) <= 255:
+        return colours
+    found = []
+    for colour in colours:
+        found.append(tuple(min(value >> 8, 255) for value in colour))
+    return found
 
 
 def keys_of(path, name, value):
-    """Values or colours of one line of that file: a list of ints or of tuples."""
+    """Values or colours of one line of that file: a list of ints or of tuples.
+
+    Raises ValueError for anything else.
+    """
     nested = isinstance(value, list) and value and isinstance(value[0], list)
     several = value if nested else [value]
     keys = []
@@ -154,7 +175,10 @@ def read(args, how, fold=None):
 
 
 def from_folders(args, how):
-    """The Source of --images and --masks, not yet divided."""
+    """The Source of --images and --masks, not yet divided.
+
+    Raises FileNotFoundError or ValueError for folders whose headers do not fit.
+    """
     if holds_volumes(args.images):
         if args.size or args.stacks or args.span:
             raise ValueError("volumes keep their scale: no --size, --stacks or --span")
@@ -177,14 +201,21 @@ def names_of(samples):
     names, files = [], []
     pages = getattr(samples, "pages", [None] * len(samples))
     for (image, _), page in zip(samples.pairs, pages):
-        name = name_of(image, ENDINGS + nifti.ENDINGS)
-        names.append(name if page is None else f"{name}_page{page + 1}")
+        names.append(of_page(name_of(image), page))
         files.append(image)
     return names, files
 
 
+def of_page(name, page):
+    """What a page of a file is called, counted from 1; without pages, the file."""
+    return name if page is None else f"{name}_page{page + 1}"
+
+
 def of_mvtec(args):
-    """The Source of a category of MVTec AD, divided as folders.MVTecAD divides it."""
+    """The Source of a category of MVTec AD, divided as folders.MVTecAD divides it.
+
+    Raises ValueError for so few pictures that none would validate.
+    """
     root, category, seed = args.mvtec, args.category, args.split_seed
     size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
     resized = size if args.size else None
@@ -204,7 +235,7 @@ def of_mvtec(args):
 
 
 def drawn(args):
-    """The Source of pictures that the book draws."""
+    """The Source of pictures that the book draws; ValueError for uneven sides."""
     side, *others = args.size or (int(DRAWN_SIDE),)
     if others and others != [side]:
         raise ValueError(f"drawn pictures are square: --size {side}")
@@ -221,19 +252,19 @@ def drawn(args):
 
 def holds_volumes(folder):
     """Whether a folder holds NIfTI files and no picture; both is refused."""
-    folder, found = Path(folder), set()
-    for path in listing(folder) if folder.is_dir() else []:
-        for kind, endings in dict(volumes=nifti.ENDINGS, pictures=ENDINGS).items():
-            if path.is_file() and path.name.lower().endswith(endings):
-                found.add(kind)
-    if len(found) > 1:
+    folder = Path(folder)
+    if not folder.is_dir():
+        return False  # who reads it says so
+    names = [path.name.lower() for path in listing(folder) if path.is_file()]
+    volumes = any(name.endswith(nifti.ENDINGS) for name in names)
+    if volumes and any(name.endswith(ENDINGS) for name in names):
         raise ValueError(f"{folder} holds NIfTI volumes and pictures: part them")
-    return found == {"volumes"}
+    return volumes
 
 
-def name_of(path, endings):
-    """A file's name without its ending."""
-    for ending in endings:
+def name_of(path):
+    """The name of a picture or a volume without its ending, which may be .nii.gz."""
+    for ending in ENDINGS + nifti.ENDINGS:
         if path.name.lower().endswith(ending):
             return path.name[: -len(ending)]
     return path.name
@@ -245,13 +276,16 @@ def name_of(path, endings):
 def grouped(names, files, group):
     """What each picture shows: by a pattern of its name, or a table (name, group).
 
-    Without `group` each file is by itself; its pages stay together.
+    Without `group` each file is by itself; its pages stay together. Raises ValueError
+    for what is no pattern or no table, and for pictures that it says nothing of.
     """
     if group is None:
         return [file.name for file in files]
     if group.lower().endswith(".csv"):
         known = group_table(group)
-        groups, rule = [known.get(name) for name in names], f"a line in {group}"
+        groups, rule = [], f"a line in {group}"
+        for name, file in zip(names, files):  # a page goes with its file
+            groups.append(known.get(name) or known.get(name_of(file)))
     else:
         try:
             pattern = re.compile(group)
@@ -272,7 +306,11 @@ def grouped(names, files, group):
 
 
 def group_table(path):
-    """{name of a picture: group} of a CSV file with the columns name and group."""
+    """{name of a picture: group} of a CSV file with the columns name and group.
+
+    Names may have an ending or none. Raises ValueError for what is no such table, and
+    for a name that it puts in two groups.
+    """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
@@ -282,13 +320,18 @@ def group_table(path):
         raise ValueError(f"{path} needs a first line with the columns name and group")
     known = {}
     for row in rows:
-        known[row["name"]] = row["group"]
-        known[name_of(Path(row["name"]), ENDINGS + nifti.ENDINGS)] = row["group"]
+        name, group = name_of(Path(row["name"] or "")), row["group"]
+        if known.setdefault(name, group) != group:
+            two = f"{known[name]} and {group}"
+            raise ValueError(f"{path} puts {name} in two groups, {two}: keep one")
     return known
 
 
 def divided(groups, share, seed):
-    """Indices in two lists: to train on, and a share of the groups to validate."""
+    """Indices in two lists: to train on, and a share of the groups to validate.
+
+    Raises ValueError where there are less than two groups.
+    """
     order = in_random_order(groups, seed)
     if len(order) < 2:
         one = "1 object (or picture) with its mask"
@@ -298,7 +341,10 @@ def divided(groups, share, seed):
 
 
 def folded(groups, folds, fold, seed):
-    """Indices to train on, and those of one of the folds; no group is in two folds."""
+    """Indices to train on, and those of one of the folds; no group is in two folds.
+
+    Raises ValueError where there are fewer groups than folds.
+    """
     order = in_random_order(groups, seed)
     if len(order) < folds:
         raise ValueError(
@@ -314,7 +360,10 @@ def in_random_order(groups, seed):
 
 def parted(groups, few):
     """Indices of all other groups, and of those few."""
-    train, validation = [], []
+    train, validation, few = [], [], set(few)
     for index, group in enumerate(groups):
-        (validation if group in set(few) else train).append(index)
+        if group in few:
+            validation.append(index)
+        else:
+            train.append(index)
     return train, validation

@@ -17,17 +17,16 @@ from helpers.app import models, parallel, sources, weights
 from helpers.app.checkpoint import Checkpoint
 from helpers.app.files import read_json, write_json
 from helpers.app.lines import Stopped, many, say
-from helpers.app.measure import measure
+from helpers.app.measure import kind, measure
 from helpers.app.segment import plan
 from helpers.app.settings import finished, kept, settle
-from helpers.app.windows import Crops, Kept, Windows, survey
+from helpers.app.windows import Crops, Kept, Windows, shares, survey
 from helpers.metrics import IGNORE
 from helpers.pictures import header_size
 
 LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
 OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
 LOSSES |= OF_CLASSES
-MANY = 100  # files whose reading takes a while
 
 
 class Enough(Exception):
@@ -39,7 +38,11 @@ class Enough(Exception):
 
 
 def train(args):
-    """Train as the settings say, once or for each fold."""
+    """Train as the settings say, once or for each fold.
+
+    Raises ValueError for settings, pictures and folders that do not go together,
+    FloatingPointError for a loss that is no number, and Stopped after a Ctrl-C.
+    """
     settle(args)
     how = sources.reading(args)
     args.loss = loss_for(args.loss, how.count)
@@ -48,7 +51,8 @@ def train(args):
         return
     if parallel.launched() > 1:
         raise ValueError("--folds trains in one process: leave out torchrun")
-    if args.out.is_file() or (args.out.exists() and not (args.out / "fold1").exists()):
+    other = args.out.is_dir() and any(args.out.iterdir())
+    if args.out.is_file() or (other and not (args.out / "fold1").exists()):
         raise ValueError(f"{args.out} holds something else: name a new --out")
     for fold in range(args.folds):
         say(f"fold {fold + 1} of {args.folds}")
@@ -106,7 +110,7 @@ def one(args, how, out, fold=None):
 
 
 def loss_for(name, count):
-    """The loss that fits the masks: binary ones, or label maps; or refuse."""
+    """The loss that fits the masks, of one object or of classes; or ValueError."""
     if name is None:
         return "bce" if count == 1 else "cross_entropy"
     if (name in OF_CLASSES) != (count > 1):
@@ -123,8 +127,6 @@ def surveyed(samples, source, how):
 
     Raises ValueError for a file that cannot be read, and where nothing is labelled.
     """
-    if len(samples) > MANY:
-        say(f"reading {len(samples)} files, once")
     counts, sizes, total = survey(samples, how.count)
     parts = dict(train=source.train, validation=source.validation)
     for part, indices in parts.items():
@@ -152,10 +154,9 @@ def surveyed(samples, source, how):
     if source.cropped and small:
         more = many(small, "picture" if len(source.size) == 2 else "volume")
         say(f"note: {more} smaller than the crop, continued to it", sys.stderr)
-    shares = counts.double() / counts.sum(1, keepdim=True).clamp(min=1)
     resized = not source.cropped and file_sizes(source) != {source.size}
     return dict(
-        sum=total, sizes=sizes, shares=shares.tolist(), resized=resized,
+        sum=total, sizes=sizes, shares=shares(counts).tolist(), resized=resized,
         names=source.names, groups=source.groups,
         train=source.train, validation=source.validation,
         skipped=list(map(str, source.skipped)), classes=how.names,
@@ -174,7 +175,7 @@ def file_sizes(source):
 
 
 def fit(args, net, samples, source, how, engine, out, total):
-    """`training.fit` with what was asked for; a Ctrl-C says how to go on."""
+    """`training.fit` with what was asked for; Stopped after a Ctrl-C."""
     file = out / "checkpoint.pt"
     pictures, validation = pieces(args, samples, source, how)
     same = dict(loss=args.loss, flips=args.flips, pictures=total)
@@ -236,11 +237,6 @@ def enough(patience, history, best):
         raise Enough(history, best)
 
 
-def kind(count):
-    """What the score of masks with so many classes is called."""
-    return "IoU" if count == 1 else "mean IoU"
-
-
 def progress(steps, score, history):
     """One line for each validation, with the time that remains."""
     row = history[-1]
@@ -296,7 +292,7 @@ def together(args, count):
     folds = []
     for fold in range(args.folds):
         file = args.out / f"fold{fold + 1}" / "scores.json"
-        folds.append(read_json(file)["iou"])
+        folds.append(read_json(file, "iou")["iou"])
     mean = sum(folds) / len(folds)
     write_json(Path(args.out) / "folds.json", dict(iou=folds, mean=mean))
     each = ", ".join(map("{:.3f}".format, folds))

@@ -67,7 +67,10 @@ def scale(about):
 
 
 def settings(net, about):
-    """What the scripts need: the program, its weights, and how `predict` uses it."""
+    """What the scripts need: the program, its weights, and how `predict` uses it.
+
+    Raises ValueError for a model that a page cannot run.
+    """
     if about["volumes"]:
         raise ValueError(
             "this model segments volumes, and a page takes pictures: use `predict`"

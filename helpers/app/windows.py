@@ -6,16 +6,19 @@ volume with its least value and without a label.
 """
 
 import hashlib
+import itertools
 import random
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from helpers.app.lines import say
 from helpers.metrics import IGNORE
 
 ROOM = 2**30  # bytes of pictures that are kept in memory
 LOGITS = 2**25  # numbers of a validation: 128 MiB
+MANY = 100  # files whose reading takes a while
 
 
 class Kept(Dataset):
@@ -97,15 +100,11 @@ class Windows(Dataset):
 
 def corners(sides, size):
     """First pixels of pieces that cover all; where need be, they overlap."""
-    found = [()]
+    starts = []
     for side, want in zip(sides, size):
         count = -(-side // want)
-        starts = np.linspace(0, side - want, count).round().astype(int).tolist()
-        longer = []
-        for corner in found:
-            longer += [(*corner, start) for start in starts]
-        found = longer
-    return found
+        starts.append(np.linspace(0, side - want, count).round().astype(int).tolist())
+    return list(itertools.product(*starts))
 
 
 def piece(values, corner, size):
@@ -144,6 +143,8 @@ def survey(samples, classes):
     Returns (counts (N, classes) int64, sizes, sum). `classes` is 1 for masks: counts
     are then those of background and object. What is IGNORE is not counted.
     """
+    if len(samples) > MANY:
+        say(f"reading {len(samples)} files, once")
     counts, sizes, total = [], [], hashlib.sha256()
     for index in range(len(samples)):
         image, mask = samples[index]
@@ -153,3 +154,8 @@ def survey(samples, classes):
         counts.append(torch.bincount(labels, minlength=max(2, classes)))
         sizes.append(tuple(image.shape[1:]))
     return torch.stack(counts), sizes, total.hexdigest()[:16]
+
+
+def shares(counts):
+    """The share of each class in each picture, of counts (N, classes)."""
+    return counts.double() / counts.sum(1, keepdim=True).clamp(min=1)

@@ -55,11 +55,10 @@ def data(tmp_path, monkeypatch):
     """What the page takes for granted: pictures, masks, trainings, an answer."""
     monkeypatch.chdir(tmp_path)
     Path("new").mkdir()
-    write_photos(6, images="new/images", masks="new/masks")
-    for path in list(Path("new").rglob("*.png")):
+    write_photos(6, images="images", masks="masks")
+    write_photos(6, 44, images="new/images", masks="new/masks")
+    for path in list(Path().rglob("*.png")):
         path.rename(path.with_name(f"site{path.name}"))
-    for name in ("images", "masks"):
-        shutil.copytree(f"new/{name}", name)
     line = f"train {TINY} --crop 32 --out run --images images --masks masks"
     assert main(line.split()) == 0
     shutil.copytree("run", "run_2")
@@ -71,7 +70,7 @@ def data(tmp_path, monkeypatch):
 
 
 def test_the_checks_run(data, capsys):
-    commands = re.findall(r"(?m)^python -m helpers\.app (.+)$", TEXT)
+    commands = re.findall(r"(?m)^\.venv/bin/python -m helpers\.app (.+)$", TEXT)
     blocks = re.findall(r"(?s)```python\n(.*?)```", TEXT)
     assert len(commands) >= 5 and len(blocks) >= 12
     for line in commands:

@@ -1,12 +1,15 @@
 """NIfTI volumes: in which order, in which place, what is refused, what is written."""
 
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from helpers.masks import IGNORE, Binary, Classes, Instances
-from helpers.nifti import Volumes, read_volume, write_answer
+from helpers.masks import Binary, Classes, Instances
+from helpers.nifti import Volumes, read_volume, voxel_mm3, write_answer
 from tests.helpers.files import must_say, refusal
 
 AFFINE = np.diag([0.8, 0.8, 5, 1])
@@ -32,9 +35,8 @@ def tree(tmp_path):
     return tmp_path
 
 
-def volumes(tree, reading=None, **options):
-    reading = reading or Classes(3)
-    return Volumes(tree / "images", tree / "masks", reading, **options)
+def volumes(tree, reading=None):
+    return Volumes(tree / "images", tree / "masks", reading or Classes(3))
 
 
 def test_an_item_is_a_normalised_volume_and_its_labels(tree):
@@ -82,24 +84,45 @@ def test_files_in_another_axis_order_lie_in_the_same_place(tree, axes, which):
     assert np.array_equal(found == 1, bright) and (found == 2).sum() == 45
 
 
-def test_odd_sides_are_padded_and_cut_off_again(tree):
-    data = volumes(tree, step=8)
-    volume, labels = data[0]
-    assert volume.shape == labels.shape == (1, 8, 24, 24)
-    assert (labels[:, 7:] == IGNORE).all() and (volume[:, 7:] == volume.min()).all()
-    assert (labels == 1).sum() == 144
-    found = labels.where(labels != IGNORE, 0)
-    write_answer(found, data.pairs[0][0], tree / "answer.nii")
+def test_an_answer_for_padded_sides_is_cut_off(tree):
+    image = tree / "images" / "case.1.nii.gz"
+    found = F.pad(volumes(tree)[0][1], [0, 4, 0, 6, 0, 1])
+    write_answer(found, image, tree / "answer.nii")
     answer = nibabel.load(tree / "answer.nii")
     assert answer.header.get_zooms() == pytest.approx((0.8, 0.8, 5))
     assert np.array_equal(np.asarray(answer.dataobj), LABELS)
-    _, mask = volumes(tree, Instances(), size=(10, 20, 20))[0]
-    assert mask.shape == (1, 10, 20, 20) and mask.sum() == 189
-    message = refusal(lambda: volumes(tree, size=(6, 20, 20))[0])
-    must_say(message, "case.1.nii.gz", "(7, 18, 20)", "do not fit into (6, 20, 20)")
-    must_say(refusal(volumes, ValueError, tree, size=48), "size 48", "(D, H, W)")
-    message = refusal(write_answer, ValueError, found[:, :6], data.pairs[0][0], "x.nii")
+    message = refusal(write_answer, ValueError, found[:, :6], image, "x.nii")
     must_say(message, "(1, 6, 24, 24)", "(1, 7, 18, 20)")
+
+
+@pytest.mark.parametrize(
+    "affine", [np.zeros((4, 4)), np.diag([1, 1, 0, 1.0]), np.full((4, 4), np.nan)]
+)
+def test_an_affine_that_puts_voxels_nowhere_is_refused(tree, affine):
+    path = tree / "images" / "case.1.nii.gz"
+    image = nibabel.Nifti1Image(IMAGE, AFFINE)
+    image.header.set_sform(affine, code=1)
+    image.header["qform_code"] = 0
+    path.write_bytes(gzip.compress(image.header.binaryblock + bytes(4)))
+    message = refusal(volumes, ValueError, tree)
+    must_say(message, path, "an affine that puts voxels nowhere", "mend its sform")
+
+
+def test_an_oblique_or_sheared_affine_is_taken(tree):
+    affine = np.eye(4)
+    affine[:3, :3] = [[0.7, -0.7, 0], [0.7, 0.7, 0.2], [0, 0, 3]]
+    save(tree / "images" / "case.1.nii.gz", IMAGE, affine)
+    save(tree / "masks" / "case.1.nii.gz", LABELS, affine)
+    assert volumes(tree)[0][0].shape == (1, 7, 18, 20)
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm3"), [("mm", 3.2), ("micron", 3.2e-9), ("meter", 3.2e9), (None, 3.2)]
+)
+def test_a_voxel_is_measured_in_the_unit_of_its_header(unit, mm3):
+    image = nibabel.Nifti1Image(IMAGE, AFFINE)
+    image.header.set_xyzt_units(unit)
+    assert voxel_mm3(image) == pytest.approx(mm3)
 
 
 def test_labels_near_whole_numbers_are_rounded_others_refused(tree):

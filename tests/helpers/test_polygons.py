@@ -112,6 +112,8 @@ def test_packed_run_lengths_are_unpacked(tmp_path):
         ([shape("cat", BOX[:2], "linestrip")], "linestrip of 2 points (cat)"),
         ([shape("cat", BOX[:2])], "polygon of 2 points"),
         ([shape("cat", BOX[:1], "point")], "point of 1 points"),
+        ([shape("cat", [[np.nan, 1], *BOX])], "a point of cat is no number"),
+        ('{"imageHeight": -4, "imageWidth": 3, "shapes": []}', "negative dimensions"),
     ],
 )
 def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
@@ -137,6 +139,7 @@ def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
         ((0, 5, [[0, 0, 4, 4]]), "a polygon of less than 3 points"),
         ((0, 5, 3), "is no COCO file"),
         ((0, 5, dict(size=[20, 12], counts=[240])), "is of (20, 12) px"),
+        ((0, 5, dict(size=[12, 20], counts=[30, 9])), "run lengths of 39 px in all"),
         ((0, 25, [[0, 0, 4, 0, 4, 4]]), "'bird', which is not among"),
     ],
 )
@@ -145,6 +148,37 @@ def test_an_annotation_of_coco_that_does_not_fit_is_named(tmp_path, annotation, 
     must_say(
         refusal(write_masks, ValueError, path, tmp_path / "out", NAMES), path, told
     )
+
+
+def test_what_has_no_pixel_of_the_picture_is_told(tmp_path):
+    far = labelme_file(tmp_path / "a.json", shape("cat", np.add(BOX, 100).tolist()))
+    with pytest.warns(UserWarning, match=r"a\.json: the shape cat has no pixel within"):
+        assert not labelme(far, NAMES).any()
+    far = coco_file(tmp_path / "c.json", (0, 5, [[50, 50, 54, 50, 54, 54]]))
+    with pytest.warns(UserWarning, match="annotation 0 has no pixel within 12 x 20 px"):
+        assert not coco(far, NAMES)["a"].any()
+
+
+def test_a_path_of_windows_has_a_name_too(tmp_path):
+    path = coco_file(tmp_path / "c.json")
+    path.write_text(path.read_text().replace("folder/b.jpg", "train\\\\b.HEIC"))
+    assert list(coco(path, NAMES)) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"id": 15', '"id": 5', "two categories have the id 5: mend one"),
+        ('"id": 1,', '"id": 0,', "two pictures have the id 0: mend one"),
+        ("b.jpg", "a.png", "two pictures are called a: rename one"),
+        ("folder/b.jpg", "", "one has no name: rename one"),
+    ],
+)
+def test_a_name_or_number_of_coco_that_is_not_its_own(tmp_path, old, new, told):
+    path = coco_file(tmp_path / "c.json")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    must_say(refusal(coco, ValueError, path, NAMES), path, told)
 
 
 def test_what_is_no_source_is_named(tmp_path):

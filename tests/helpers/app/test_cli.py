@@ -1,6 +1,8 @@
 """The command line: what it refuses, its help, and settings from a file."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,7 +84,16 @@ def photos(folder):
         (with_(FILES, group="site[0-9]"), "0, 1, 2, 3, 4: --group needs a name that"),
         (with_(FILES, group="none.csv"), "none.csv cannot be read"),
         (with_(FILES, folds="9"), "--folds 9 needs as many objects .*here 5"),
-        (with_(DRAWN, folds="2"), "--folds goes with --images"),
+        (with_(DRAWN, folds="2"), "only --images takes --folds: MVTec AD and drawn"),
+        (
+            with_(f"{DRAWN} --stacks", span="0 99", classes="3", validation="0.3"),
+            "only --images takes --span, --stacks, --validation, --classes: MVTec",
+        ),
+        (
+            f"train {TINY} --out run --mvtec . --category nut --group cut --cut 9",
+            "only --images takes --cut, --group: MVTec AD and drawn pictures",
+        ),
+        (with_(FILES, pictures="9"), "--pictures goes with --drawn: of files, all are"),
         (with_(DRAWN, seed="-1"), "--seed is -1; it must be at least 0"),
         (with_(DRAWN, images="photos"), "--images goes with --masks"),
         (with_(FILES, drawn="surfaces"), "take one of .*; here --images and --drawn"),
@@ -256,12 +267,79 @@ def test_a_recipe_counts_where_the_line_says_nothing(capsys):
         ("steps = 'many'", "Invalid value for '--steps'"),
         ("steps 5", "recipe.toml cannot be read"),
         ("recipe = 'other.toml'", "sets 'recipe', no setting"),
+        ("steps = 20.9", "sets steps to 20.9: it takes a whole number"),
+        ("lr = true", "sets lr to True: it takes a number"),
+        ("out = 5", "sets out to 5: it takes a path"),
     ],
 )
 def test_a_bad_recipe_is_refused(capsys, text, answer):
     Path("recipe.toml").write_text(text)
     line = with_(DRAWN, steps=None, recipe="recipe.toml")
     assert answer in refused(capsys, line)
+
+
+def test_the_recipe_of_one_fold_trains_all_folds(capsys):
+    assert run(with_(FILES, folds="2", steps="5")) == 0
+    assert run("train --recipe run/fold2/settings.json --out again") == 0
+    names = sorted(path.name for path in Path("again").iterdir())
+    assert names == ["fold1", "fold2", "folds.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("can't allocate memory: 9 GB"), "can't allocate memory: 9 GB"),
+    ],
+)
+def test_memory_that_runs_out_is_said_in_one_line(monkeypatch, capsys, error, why):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("helpers.app.train.train", fails)
+    err = refused(capsys, DRAWN, status=1)
+    assert f"there is not enough memory ({why}): take smaller pictures" in err
+
+
+def test_other_errors_of_pytorch_keep_their_traceback(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("an illegal memory access")
+
+    monkeypatch.setattr("helpers.app.train.train", fails)
+    with pytest.raises(RuntimeError, match="illegal"):
+        run(DRAWN)
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_part(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full_torch(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full_torch)
+        err = refused(capsys, DRAWN)
+        assert "run/checkpoint.pt cannot be written (PytorchStreamWriter" in err
+        assert "is the disk full?" in err
+    monkeypatch.setattr(Path, "write_text", full)
+    err = refused(capsys, with_(DRAWN, out="other"))
+    assert "No space left on device: 'other/settings.json'" in err
+    assert not list(Path().rglob("*.part"))
+
+
+def test_names_that_are_no_utf_8(capsys):
+    for folder, end in (("photos", ".png"), ("masks", "_mask.png")):
+        os.rename(f"{folder}/0{end}", os.fsencode(folder) + b"/\xdf" + end.encode())
+    assert run("inspect --images photos --masks masks --out sheet.html") == 0
+    assert run(with_(FILES, validation="0.6")) == 0 and run("report run") == 0
+    assert run("export run") == 0
+    names = settings.table("run/scores.json")["data"]["names"]
+    assert os.fsencode(names[-1]) == b"\xdf"
+    assert "\\udcdf" in Path("run/report.html").read_text(encoding="utf-8")
+    assert run("predict --model run/model.pt --image photos --out found") == 0
+    assert "found/\\udcdf.png" in capsys.readouterr().out
+    assert b"\xdf.png" in os.listdir(b"found")
 
 
 def test_what_is_said_comes_once(monkeypatch, capsys):

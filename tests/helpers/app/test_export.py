@@ -1,6 +1,7 @@
 """The ONNX file and the model card of small trainings."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def place(tmp_path_factory):
         write_photos(12, 60, 60)
         valid = with_(FILES, crop="44", validation="0.4")
         assert run(f"{valid} --set padding=valid") == 0
-        write_photos(4, 60, 60, images="new", masks="new_masks")
+        write_photos(4, 61, 60, images="new", masks="new_masks")
         assert run("report run --images new --masks new_masks") == 0
         assert run("export run --licence MIT") == 0
         write_photos(12, 40, 56, classes=3, images="p3", masks="m3")
@@ -73,7 +74,8 @@ def test_the_file_knows_its_use(there):
     own = facts("run")
     assert float(own["threshold"]) == about["threshold"] and own["classes"] == "1"
     assert own["sizes"] == "height width: multiples of 4 plus [0, 0]"
-    assert "over 255" in own["scale"] and "sigmoid" in own["answer"]
+    assert own["scale"].startswith("values over 255 (8 bits) or 65535 (16 bits), RGB")
+    assert "sigmoid" in own["answer"]
     assert facts("classes")["answer"] == "the class with the largest logit"
     assert facts("volumes")["axes"] == "batch channel depth height width"
 
@@ -84,10 +86,31 @@ def test_the_card_says_how_good_the_model_is_and_what_is_open(there):
     for part in ("## Data", "## Scores", "## Limits", "## Licence", "## How to use it"):
         assert part in card
     assert "| validation (5) | 0." in card and "| others (4) | 0." in card
+    assert "predict --model run/model.pt --image" in card
     assert "\nMIT\n" in card and "no others were tried" not in card
     card = Path("classes/card.md").read_text(encoding="utf-8")
     assert "no others were tried" in card and "if several show one object" in card
     assert "| class 2 | " in card and "**Fill in:** the licence" in card
+
+
+def test_a_card_that_was_filled_in_is_kept(there, capsys):
+    Path("kept").mkdir()
+    assert run("export run --out kept") == run("export run --out kept") == 0
+    card = Path("kept/card.md")
+    text = card.read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if "where the pictures are" in line]
+    card.write_text(text.replace(lines[0], "From the bridge."), encoding="utf-8")
+    before = card.read_bytes(), Path("kept/model.onnx").stat().st_mtime_ns
+    err = refused(capsys, "export run --out kept")
+    assert "kept/card.md was filled in, and a new card would say again" in err
+    assert before == (card.read_bytes(), Path("kept/model.onnx").stat().st_mtime_ns)
+
+
+def test_damaged_scores_are_named(there, capsys):
+    shutil.copytree("run", "damaged")
+    Path("damaged/scores.json").write_text("{}")
+    err = refused(capsys, "export damaged")
+    assert "damaged/scores.json is damaged, it lacks 'data': train it again" in err
 
 
 def test_what_onnx_cannot_hold_is_said_in_one_line(there, capsys, monkeypatch):

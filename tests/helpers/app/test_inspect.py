@@ -189,6 +189,39 @@ def test_what_is_unusual_in_all_files_is_told_and_not_odd(capsys):
     assert "--span" not in capsys.readouterr().out
 
 
+def test_16_bits_beside_8_are_a_hint_where_they_are_dark_and_never_odd(capsys):
+    write_photos(6)
+    for k in range(3):
+        photo = np.asarray(Image.open(f"photos/{k}.png").convert("L")).astype(np.uint16)
+        Image.fromarray(257 * photo).save(f"photos/{k}.png")
+    assert run(LINE) == 0
+    said = capsys.readouterr().out
+    assert "values: uint16 (3), uint8 (3)" in said and "--span" not in said
+    for k in range(3):
+        photo = np.asarray(Image.open(f"photos/{k}.png"))
+        Image.fromarray(photo // 16).save(f"photos/{k}.png")
+    assert run(LINE) == 0
+    said = capsys.readouterr().out
+    assert "is used: --span states another, for 8 bits too: bring all" in said
+
+
+def test_palettes_that_number_their_colours_in_two_ways(capsys):
+    write_photos(6, classes=3)
+    for k in range(6):
+        mask = Image.open(f"masks/{k}_mask.png")
+        red_first = [0, 0, 0, 255, 0, 0, 0, 255, 0]
+        mask.putpalette(red_first if k % 2 else [0, 0, 0, 0, 255, 0, 255, 0, 0])
+        mask.save(f"masks/{k}_mask.png")
+    assert run(f"{LINE} --classes 3") == 1
+    assert "odd: masks/1_mask.png calls (255, 0, 0) number 1" in capsys.readouterr().out
+
+
+def test_one_pair_cannot_be_divided(capsys):
+    write_photos(1)
+    assert run(LINE) == 1
+    assert "validation needs a second one" in capsys.readouterr().out
+
+
 def test_volumes(capsys):
     write_volumes()
     line = "inspect --images scans --masks labels --classes 3 --out sheet.html"
@@ -207,6 +240,10 @@ def test_volumes(capsys):
         (f"{LINE} --out old.html", "old.html is there already"),
         (f"{LINE} --out gone/sheet.html", "gone is not a folder"),
         (with_(LINE, masks="gone"), "gone is not a folder"),
+        (with_(LINE, masks="photos"), "photos cannot hold images and masks: use a fo"),
+        (f"{LINE} --classes 0", "--classes is 0; it must be at least 1"),
+        (f"{LINE} --split-seed -5", "--split-seed is -5; it must be at least 0"),
+        (f"{LINE} --validation nan", "--validation is nan, no share between 0 and 1"),
     ],
 )
 def test_it_refuses(capsys, line, answer):

@@ -139,6 +139,10 @@ def test_a_bad_file_in_a_folder_is_named_and_the_others_are_done(capsys):
     err = capsys.readouterr().err
     assert "1 of 3 pictures refused, the others done: photos/1.png cannot be" in err
     assert sorted(path.name for path in Path("new").iterdir()) == ["0.png", "2.png"]
+    Path("photos/2.png").write_text("<html>")
+    err = refused(capsys, with_(LINE, image="photos", out="newer"))
+    assert "2 of 3 pictures refused" in err
+    assert "photos/1.png cannot" in err and "photos/2.png cannot" in err
 
 
 def test_the_pages_of_a_stack_where_the_training_took_stacks(capsys):
@@ -153,6 +157,10 @@ def test_the_pages_of_a_stack_where_the_training_took_stacks(capsys):
     assert run(with_(line, out="pages")) == 0
     assert sorted(path.name for path in Path("pages").iterdir()) == names
     assert "m.png is one file: name a new folder" in refused(capsys, line)
+    Image.new("L", (30, 20)).save("photos/s_page2.png")
+    err = refused(capsys, with_(LINE, image="photos", out="twins"))
+    assert "photos has two answers called s_page2: rename a file" in err
+    assert not Path("twins").exists()
     model()
     assert "photos/s.tif has 3 pages" in refused(capsys, line)
 
@@ -167,6 +175,20 @@ def test_classes_are_a_palette_of_class_numbers_that_reads_back(capsys):
     labels = masks.Classes(3).read("m.png")
     assert np.array_equal(labels[0], np.asarray(image))
     assert "m.png: class 0 " in capsys.readouterr().out
+
+
+def test_colours_of_16_bits_are_written_in_8(capsys):
+    write_photos(4, classes=3)
+    colours = np.array([(0, 0, 0), (65535, 0, 0), (0, 65535, 0)], np.uint16)
+    for k in range(4):
+        mask = np.asarray(Image.open(f"masks/{k}_mask.png"))
+        Path(f"masks/{k}_mask.png").unlink()
+        tifffile.imwrite(f"masks/{k}_mask.tif", colours[mask], photometric="rgb")
+    rows = 'ground = [0, 0, 0]\nred = [65535, 0, 0]\n"green" = [0, 65535, 0]\n'
+    Path("deep.toml").write_text(rows)
+    assert run(with_(FILES, colours="deep.toml")) == 0 and run("report run") == 0
+    assert run(with_(LINE, model="run/model.pt")) == 0
+    assert Image.open("m.png").getpalette()[3:9] == [255, 0, 0, 0, 255, 0]
 
 
 def test_the_authors_weights_find_what_stands_out(capsys):

@@ -50,16 +50,16 @@ class Global(nn.Module):
 
 
 def answer(net, image, size=(32, 32)):
-    return segment.answer_all(net, image, size, segment.tiling(net, size))
+    return segment.answer_all(net, image, size, segment.plan(net, size)[0])
 
 
 def test_the_margin_is_what_the_network_reaches_or_loses():
     reach = fields.receptive_field(padded(), 1, 3, 64, 64).reach
     assert 0 < reach <= 32
-    assert segment.tiling(padded(), (32, 40)) == (256, 32)
-    assert segment.tiling(nn.Conv2d(3, 1, 1), (32, 32)) == (256, 0)
-    assert segment.tiling(Global(), (32, 32)) == (256, 64)
-    assert segment.tiling(Valid().eval(), (32, 32)) == (256, 2)
+    assert segment.plan(padded(), (32, 40))[0] == (256, 32)
+    assert segment.plan(nn.Conv2d(3, 1, 1), (32, 32))[0] == (256, 0)
+    assert segment.plan(Global(), (32, 32))[0] == (256, 64)
+    assert segment.plan(Valid().eval(), (32, 32))[0] == (256, 2)
 
 
 def test_a_network_that_takes_no_tile_is_refused():
@@ -70,7 +70,7 @@ def test_a_network_that_takes_no_tile_is_refused():
             return super().forward(x)
 
     with pytest.raises(ValueError, match="no tile of 256 px works for this network"):
-        segment.tiling(Fixed(), (32, 32))
+        segment.plan(Fixed(), (32, 32))
 
 
 def test_a_picture_of_the_trainings_size_is_answered_in_one_go():

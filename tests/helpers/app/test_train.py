@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from helpers import chapters, data, folders, metrics, training
-from helpers.app import models, parallel, segment, train
+from helpers.app import models, parallel, segment, sources, train
 from helpers.app.cli import main
 from tests.helpers.lines import DRAWN, FILES, TINY, refused, run, with_, write_photos
 from tests.helpers.toys import plain, same_weights
@@ -58,7 +58,7 @@ def test_it_trains_what_fit_trains_and_says_how_it_goes(capsys):
     net, configuration = models.load_model("run/model.pt")
     assert same_weights(net, alone.net)
     assert configuration["threshold"] == alone.threshold
-    assert configuration["tiling"] == list(segment.tiling(net, (32, 32)))
+    assert configuration["tiling"] == list(segment.plan(net, (32, 32))[0])
     expected = metrics.scores(*alone.predict(validation), alone.threshold)
     assert scores_of("run")["iou"] == pytest.approx(expected["iou"])
     assert scores_of("run")["interval"] is None  # of two pictures
@@ -288,8 +288,22 @@ def test_one_picture_is_too_few(capsys):
     assert "with its mask: validation needs a second one" in refused(capsys, FILES)
 
 
+def test_a_table_of_groups_with_one_name_twice_and_with_files_of_pages(capsys):
+    write_photos()
+    names = "0.png,a\n1,a\n2,b\n3,b\n4,b\n"
+    Path("groups.csv").write_text(f"name,group\n{names}4.png,b\n")
+    assert run(with_(FILES, group="groups.csv")) == 0
+    Path("groups.csv").write_text(f"name,group\n{names}4.png,a\n")
+    err = refused(capsys, with_(FILES, group="groups.csv", out="twice"))
+    assert "groups.csv puts 4 in two groups, b and a: keep one" in err
+    Path("groups.csv").write_text("name,group\ns0.tif,a\ns1,b\n")
+    names, files = ["s0_page1", "s0_page2", "s1"], [Path("s0.tif")] * 2 + [Path("s1")]
+    assert sources.grouped(names, files, "groups.csv") == ["a", "a", "b"]
+
+
 def test_folds_hold_out_each_picture_once(capsys):
     write_photos(5)
+    Path("run").mkdir()  # an empty one does no harm
     line = with_(FILES, folds="3", steps="5", every="5")
     assert run(line) == 0
     held_out = []
@@ -440,8 +454,15 @@ def test_a_damaged_folder_is_named(capsys):
     capsys.readouterr()
     assert run(DRAWN) == 2
     assert "run/checkpoint.pt is damaged" in capsys.readouterr().err
-    Path("run/settings.json").write_text("{")
-    assert "run/settings.json is damaged: delete run" in refused(capsys, DRAWN)
+    for damaged in ("{", "3"):
+        Path("run/settings.json").write_text(damaged)
+        assert "run/settings.json is damaged: delete run" in refused(capsys, DRAWN)
+
+
+def test_a_damaged_history_is_named(capsys):
+    assert run(DRAWN) == 0
+    Path("run/history.json").write_text("{}")
+    assert "run/history.json is damaged, it lacks 'settings'" in refused(capsys, DRAWN)
 
 
 # --- where it runs ----------------------------------------------------------------

@@ -481,8 +481,9 @@ def test_the_weights_of_the_books_networks(there, name, most):
     ("line", "answer"),
     [
         ("export gone --page m.html", "gone/model.pt is no file: name a model.pt"),
-        ("export run --page m.htm", "m.htm is no .html in a folder that is there"),
-        ("export run --page gone/m.html", "gone/m.html is no .html in a folder"),
+        ("export run --page m.htm", "m.htm is no .html"),
+        ("export run --page gone/m.html", "gone is not a folder: make it first"),
+        ("export run --page run.html", "run.html is there already: name another"),
         ("export run --page m.html --out p3", "--page names its own file"),
     ],
 )
