@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import verdicts
+from helpers import trials, verdicts
 from helpers.app.record import trials_of
 from tests.verdicts import recorded
 
@@ -27,6 +27,13 @@ def test_advice_rests_on_the_word_of_the_last_accepted_run(piece, claim, word):
     assert piece in sheet, "the advice changed: does its claim still stand here?"
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words[claim] == word, f"the word on {claim} changed: does '{piece}' hold?"
+
+
+def test_what_08_calls_a_choice_makes_no_difference_in_the_pilots():
+    pilots = trials.rates().query("budget == 'short'")
+    scores = pilots.groupby(["network", "lr"]).validation.mean().groupby("network").max()
+    assert abs(scores["U-Net, BCE + Dice"] - scores["U-Net"]) < verdicts.MARGIN
+    assert abs(scores["U²-Net, one loss"] - scores["U²-Net"]) < verdicts.MARGIN
 
 
 def test_what_09_says_of_heads_and_of_cracks_is_on_record():
