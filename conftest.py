@@ -28,13 +28,14 @@ CLOSING = []  # lines that a test wants to see at the end of the run
 
 
 def pytest_configure(config):
+    controls = not hasattr(config, "workerinput")
+    if not controls and config.workerinput["workercount"] > 1:
+        os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # or each would take all cores
     if not config.option.nbmake:
         return
     config.option.overwrite = True  # of the copy: see pytest_runtest_call
-    if not hasattr(config, "workerinput"):
+    if controls:
         config.pluginmanager.register(Keeper())
-    elif config.workerinput["workercount"] > 1:
-        os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # or each would take all cores
 
 
 @pytest.fixture

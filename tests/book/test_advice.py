@@ -31,7 +31,8 @@ def test_advice_rests_on_the_word_of_the_last_accepted_run(piece, claim, word):
 
 def test_what_08_calls_a_choice_makes_no_difference_in_the_pilots():
     pilots = trials.rates().query("budget == 'short'")
-    scores = pilots.groupby(["network", "lr"]).validation.mean().groupby("network").max()
+    means = pilots.groupby(["network", "lr"]).validation.mean()
+    scores = means.groupby("network").max()
     assert abs(scores["U-Net, BCE + Dice"] - scores["U-Net"]) < verdicts.MARGIN
     assert abs(scores["U²-Net, one loss"] - scores["U²-Net"]) < verdicts.MARGIN
 

@@ -65,6 +65,7 @@ def test_ids_differ_between_demos():
 
 
 def test_figures_become_images_with_a_description():
+    plt.close("all")  # what other tests have left open
     demo = explore(plot, alt=lambda n: f"{n} points", n=[2, 3])
     assert 'alt="3 points"' in demo.frames[1]
     assert "data:image/png;base64," in demo.frames[1]
