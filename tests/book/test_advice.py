@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import trials, verdicts
+from helpers import chapters, trials, verdicts
 from helpers.app.record import trials_of
 from tests.verdicts import recorded
 
@@ -47,3 +47,12 @@ def test_what_09_says_of_heads_and_of_cracks_is_on_record():
     assert 0 < surely["U-Net", 1000] < surely["U²-Net", 1000] - 0.1
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words["real_u2net_thin"].startswith("undecided")
+
+
+def test_what_08_says_of_a_threshold_on_nuclei_is_on_record():
+    pages = chapters.NOTEBOOKS / "08_lineage.ipynb"
+    told = "on real nuclei no network here surely beats"
+    assert told in pages.read_text(encoding="utf-8")
+    words = {row["slug"]: row["word"] for row in recorded()}
+    assert words["real_patience"] == "undecided"
+    assert "nuclei" not in words["real_learning"]
