@@ -47,8 +47,8 @@ CHINESE = {  # how a word begins: what it is in Taiwan
     "not learned at this budget": "此訓練量下沒學會",
 }
 DAGGER = "†"  # of words that the correction for many comparisons would withdraw
-KINDS[DAGGER] = "of these would be withdrawn for so many comparisons"
-CHINESE[DAGGER] = "其中因比較次數太多，經校正會撤回"
+KINDS[DAGGER] = "sure words bear a †: for so many comparisons they would be withdrawn"
+CHINESE[DAGGER] = "標有 †：比較次數這麼多，校正後會撤回"
 STEPS = re.compile(r"([\d,]+) steps")
 INTERVAL = re.compile(r"([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
