@@ -174,15 +174,16 @@ def named(text, own):
 
 def chinese(box):
     """What a box says in Chinese: its word, and the numbers of one comparison."""
-    told, lines = CHINESE[page.kind_of(word(box))], box.find_all(class_="budget")
+    said = CHINESE[page.kind_of(word(box))] + box.get("data-dagger", "")
+    lines = box.find_all(class_="budget")
     if not lines:
-        return told
+        return said
     label, text = budget(lines[-1]).rsplit(": ", 1)
     steps, numbers = STEPS.fullmatch(label), INTERVAL.match(text)
     if not steps or not numbers:  # of several conditions
-        return told
+        return said
     mean, low, high = numbers.groups()
-    return f"{told}（{steps[1]} 步：差 {mean}，區間 {low} 至 {high}）"
+    return f"{said}（{steps[1]} 步：差 {mean}，區間 {low} 至 {high}）"
 
 
 ONE = {  # of a verdict: how it is told, and what stands there before it was run

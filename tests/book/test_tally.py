@@ -76,6 +76,7 @@ def test_what_chapter_08_would_withdraw_is_marked(chapters, outputs):
     told = [row.find_all("td")[2].text for row in rows]
     assert told == ["✓ holds †", "✗ does not hold here", "? undecided"]
     assert tally.answer({}, marked, "word", "skips") == "holds †"
+    assert tally.answer({}, marked, "zh", "skips").startswith("成立 †")
     counted = BeautifulSoup(tally.count(marked), "html.parser")("li")
     assert counted[-1].text == f"1 {tally.KINDS[tally.DAGGER]}"
 
