@@ -264,11 +264,12 @@ def membrane_scores(found, pictures):
 
 
 def brain_scores(found, pictures):
-    """Dice of each subject, and IoU."""
+    """Dice of each subject, and the IoU of all."""
     found, counts = list(found), []
     for one, truth in zip(found, truths(pictures)):
         counts.append([[metrics.dice(one[None], truth[None]), 1]])
-    return pooled("dice", counts, pictures) | iou_scores(found, pictures)
+    row = pooled("dice", counts, pictures)
+    return row | dict(iou=iou_scores(found, pictures)["iou"])
 
 
 # --- several classes --------------------------------------------------------------
