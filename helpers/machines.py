@@ -15,6 +15,23 @@ def twice():
     return pandas.read_csv(trials.RECORDS / "two_machines.csv")
 
 
+def counted(tried):
+    """How many trainings are on record, of how many, and how many of a card's.
+
+    `tried` holds the trials of each chapter, a dict of dicts. Of ten seeds, where the
+    first five did not tell enough, five are counted as wanted.
+    """
+    there = wanted = cards = 0
+    for of in tried.values():
+        for trial in of.values():
+            rows = trial.recorded()
+            there += len(rows)
+            cards += rows.canary.str.contains("torch").sum()
+            seeds = len(trial.record or range(verdicts.FIRST))
+            wanted += len(trial.variants) * len(trial.budgets) * seeds
+    return there, wanted, cards
+
+
 def gains():
     """Each network's gain over the U-Net, or over the trial's first arm, on either.
 
