@@ -334,8 +334,9 @@ def decide(slug, *of, more=""):
     from theirs. `more` is a sentence that is said behind the numbers.
     """
     claim = claims()[slug]
-    tables = {trial.name.partition("/")[2]: trial.results() for trial in of}
-    words, lines, missing = {}, [], []
+    named = {trial.name.partition("/")[2]: trial for trial in of}
+    tables = {name: trial.results() for name, trial in named.items()}
+    words, lines, missing, seen = {}, [], [], set()
     for part in parts(claim):
         word, new = judged(part, tables[part["trial"]])
         when = part.get("when", "")
@@ -343,6 +344,7 @@ def decide(slug, *of, more=""):
         if not new:
             missing.append(when)
         for row in new:
+            seen |= pictures_seen(part, named[part["trial"]], row["steps"])
             if when:
                 row["label"] = f"{when}, {row['label']}"
             lines.append(row)
@@ -360,19 +362,22 @@ def decide(slug, *of, more=""):
     numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
     facts = {"claimed by": claim.get("source", "")}
     facts |= {"trained there": claim.get("trained", "")}
-    facts |= {"trained here": pictures_seen(of, lines)}
+    if seen:
+        told = " and ".join(f"{pictures:,}" for pictures in sorted(seen))
+        facts |= {"trained here": f"{told} pictures seen"}
     page.verdict(slug, claim["claim"], word, numbers, lines, **facts)
     return word
 
 
-def pictures_seen(of, lines):
-    """How many pictures the trainings of a box saw, as text."""
-    batch, told = 0, []
-    for trial in of:
-        batch = max(batch, trial.settings.get("batch", 8))
-    for steps in sorted({row["steps"] for row in lines}):
-        told.append(f"{steps * batch:,}")
-    return f"{' and '.join(told)} pictures seen" if told else ""
+def pictures_seen(part, trial, steps):
+    """How many pictures the arms of a part saw at a budget: a set of numbers."""
+    found = set()
+    for name in (part["better"], part.get("worse", part["better"])):
+        name = tuple(name) if isinstance(name, list) else name
+        if name != GUESS:
+            batch = (trial.settings | trial.variants[name]).get("batch", 8)
+            found.add(batch * trial.steps_of(name, steps))
+    return found
 
 
 def rival(part):

@@ -37,6 +37,15 @@ def test_what_08_calls_a_choice_makes_no_difference_in_the_pilots():
     assert abs(scores["U²-Net, one loss"] - scores["U²-Net"]) < verdicts.MARGIN
 
 
+def test_what_05_says_of_a_dead_head_and_of_the_scene_is_on_record():
+    common = trials_of("05_inception_unet")["common"].recorded()
+    asleep = common.xs("Inception-U-Net", level="variant").xs(102, level="seed")
+    assert (asleep.largest_logit < 0).all() and len(asleep) == 2
+    short = common.xs(250, level="steps")
+    lost = (short.in_tiles - short.in_one_piece).groupby(level="variant").mean()
+    assert lost["U-Net"] < 0.05 and lost.drop("U-Net").min() > 0.1
+
+
 def test_what_09_says_of_heads_and_of_cracks_is_on_record():
     heads = trials_of("09_real_pictures")["hc18"].recorded()
     seeds, surely = heads.index.unique("seed"), {}
@@ -56,3 +65,24 @@ def test_what_08_says_of_a_threshold_on_nuclei_is_on_record():
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words["real_patience"] == "undecided"
     assert "nuclei" not in words["real_learning"]
+
+
+def test_what_06_says_of_its_short_runs_is_on_record():
+    horses = trials_of("06_u2net")["horses"].recorded().xs(120, level="steps")
+    shares = horses.filter(like="beyond ")
+    assert 0.4 < (shares.max(axis=1) > 1).mean() < 0.6
+    assert 44 < horses.looks.max() < 46
+    beyond = horses[horses.iou > horses.constant + 0.1]
+    assert list(beyond.index.unique("variant")) == ["U-Net, equal seconds"]
+    one = trials.rates().query("network == 'U²-Net, one loss' and budget == 'short'")
+    means = one.groupby("lr").validation.mean()
+    assert means.idxmax() == 0.0125
+    assert round(means[0.0125] - means[0.03], 3) == 0.024
+
+
+def test_what_09_says_of_slices_is_on_record():
+    brains = trials_of("09_real_pictures")["hippocampus"].recorded()
+    part = dict(better="U-Net, slice by slice", score="dice")
+    seeds = brains.index.unique("seed")
+    assert verdicts.lead(part, brains, 150, seeds) < 0
+    assert verdicts.lead(part, brains, 600, seeds) > 0

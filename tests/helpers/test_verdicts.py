@@ -1,5 +1,7 @@
 """The rule of all verdicts, what time does to them, and the claims they speak of."""
 
+from functools import partial
+
 import numpy as np
 import pandas
 import pytest
@@ -162,10 +164,15 @@ class Recorded:
 
     def __init__(self, rows):
         self.rows, self.settings = rows, dict(batch=4)
+        self.variants = {name: {} for name in rows.index.unique("variant")}
 
     def results(self):
         """What a trial tells."""
         return self.rows
+
+    def steps_of(self, name, steps):
+        """How long an arm trains at a budget."""
+        return steps
 
 
 CLAIM = dict(chapter="00_segmentation", claim="A beats B.", trial="a", better="A")
@@ -192,6 +199,15 @@ def test_decide_judges_every_budget(monkeypatch):
     assert "1,000 and 4,000 pictures seen" in box[5].values()
     assert decided(monkeypatch, rows, score="cost", lower=True)[0] == word
     assert decided(monkeypatch, rows, score="cost")[0] != word
+
+
+def test_each_arm_has_seen_its_own_number_of_pictures():
+    arms = {"A": {}, "B": dict(steps=18, batch=2), verdicts.GUESS: {}, ("C", 1): {}}
+    trial = trials.Trial("x/t", arms, steps=9)
+    seen = partial(verdicts.pictures_seen, trial=trial, steps=36)
+    assert seen(dict(better="A", worse="B")) == {36 * 8, 72 * 2}
+    assert seen(dict(better="A", worse=verdicts.GUESS)) == {36 * 8}
+    assert seen(dict(better=["C", 1], against="a column")) == {36 * 8}
 
 
 @pytest.mark.parametrize(("needs", "order"), [(None, "bench"), ("hc18", "real")])
