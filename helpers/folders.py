@@ -52,14 +52,24 @@ class ImageMaskFolder(Dataset):
 
     def __getitem__(self, index):
         (image_path, mask_path), page = self.pairs[index], self.pages[index]
-        image = read_image(image_path, page, self.span)
-        mask = self.reading.read(mask_path, page)
-        if image.shape[1:] != mask.shape[1:]:
-            raise ValueError(
-                f"page {page + 1} of {mask_path} is {tuple(mask.shape[1:])} px, of "
-                f"{image_path} {tuple(image.shape[1:])}: make them equal."
-            )
-        return fitted(image, mask, self.size)
+        pair = read_pair(image_path, mask_path, page, self.span, self.reading)
+        return fitted(*pair, self.size)
+
+
+def read_pair(image_path, mask_path, page, span, reading):
+    """Image (3, H, W) and mask (1, H, W) of a page; `page` is None where there is one.
+
+    Raises ValueError for two sizes, and for what the files or the reading refuse.
+    """
+    image = read_image(image_path, page, span)
+    mask = reading.read(mask_path, page)
+    if image.shape[1:] != mask.shape[1:]:
+        page = "" if page is None else f"page {page + 1} of "
+        raise ValueError(
+            f"{page}{mask_path} is {tuple(mask.shape[1:])} px, of {image_path} "
+            f"{tuple(image.shape[1:])}: make them equal."
+        )
+    return image, mask
 
 
 class MVTecAD(Dataset):

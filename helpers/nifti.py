@@ -84,7 +84,8 @@ def read_labels(path, reading):
             f"{path} holds labels that are no whole numbers, up to {values.max():.5g}: "
             "round them, or resample labels by the nearest neighbour"
         )
-    return reading.of(path, whole.astype(np.int64).transpose(2, 1, 0))
+    labels = whole.astype(np.int64).transpose(2, 1, 0)
+    return reading.of(path, np.ascontiguousarray(labels))
 
 
 def write_answer(found, like, path):

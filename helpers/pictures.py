@@ -74,6 +74,11 @@ def scaled(path, values, span):
     low, high = span or (0, TOPS.get(kind))
     if span and not low < high:
         raise ValueError(f"span {span}: the first value must be below the second")
+    if span and kind in ("bool", "uint8", "uint16") and high > TOPS[kind]:
+        raise Refused(
+            f"{path} holds {kind}, up to {TOPS[kind]}, and its span is {span}: bring "
+            "all pictures to one kind first"
+        )
     beyond = kind.startswith("float") and (values.min() < 0 or values.max() > 1)
     if not span and (high is None or beyond):
         raise Refused(
@@ -165,7 +170,7 @@ def by_pillow(image, doubt):
         palette = np.full((256, 4), (0, 0, 0, 255), np.uint8)
         palette[: len(colours)] = colours
         return Pixels(np.array(image), palette, doubt)
-    if image.has_transparency_data and image.mode != "LA":
+    if image.has_transparency_data and image.mode not in ("LA", "I", "I;16"):
         image = image.convert("RGBA")
     elif image.mode not in ("1", "L", "LA", "I", "F") and image.mode[:4] != "I;16":
         image = image.convert("RGB")

@@ -46,9 +46,18 @@ def by_recipe(context: typer.Context, path: Path | None):
         known, kinds = {}, {}
         for parameter in context.command.params:
             known[parameter.opts[0].lstrip("-")] = parameter.name
-            kinds[parameter.name] = parameter.type.name
+            kind = "several" if parameter.multiple else parameter.type.name
+            kinds[parameter.name] = "pair" if parameter.nargs == 2 else kind
         context.default_map = settings.recipe(path, known, kinds)
     return path
+
+
+def beside_recipe(context: typer.Context, given: list[str]):
+    """The recipe's own, then what the line says: of one name, the last counts."""
+    recipe = context.default_map or {}
+    if context.get_parameter_source("set").name != "COMMANDLINE":
+        return given  # the recipe's, if there is one
+    return [*recipe.get("set", []), *given]
 
 
 # How pictures and masks are named and read: the same for inspect, train and report.
@@ -153,7 +162,7 @@ def train(
     set: Annotated[
         list[str],
         option("an argument of the network, such as padding=zeros or widths=8,16,32; "
-               "may be repeated", metavar="NAME=VALUE"),
+               "may be repeated", metavar="NAME=VALUE", callback=beside_recipe),
     ] = [],  # noqa: B006 (Typer never changes it)
     images: Images = None,
     masks: Masks = None,

@@ -9,12 +9,13 @@ from torch import nn
 
 from helpers import live
 from helpers.app import card, models, sheet, web
-from helpers.app.files import read_json, whole, write_text
+from helpers.app.files import read_json, short_sum, whole, write_text
 from helpers.app.lines import say
 from helpers.app.measure import SCORES
 from helpers.training import main_map
 
 TOLERANCE = 1e-3  # of a logit; float32, sums in another order
+SIGN = "<!-- as export wrote it: "  # begins the last line of a card
 
 
 def export(run, out, licence):
@@ -35,10 +36,10 @@ def export(run, out, licence):
         raise ValueError(f"the network takes no size but {size} px or voxels")
     facts = metadata(about, step)
     text = card.text(run, about, scores, others, facts, licence)
-    keep_filled(out / "card.md", text)
+    keep_filled(out / "card.md")
     apart = to_onnx(out / "model.onnx", net.eval(), channels, about, step, facts)
     say(f"{out / 'model.onnx'}: at most {apart:.0e} of a logit apart from PyTorch")
-    write_text(out / "card.md", text)
+    write_text(out / "card.md", signed(text))
     say(f"{out / 'card.md'}")
 
 
@@ -56,20 +57,24 @@ def export_page(run, page, licence):
     say(f"{page}: {size:.2f} MB; it opens in a browser, without server and internet")
 
 
-def keep_filled(path, text):
-    """ValueError where a person has filled in the card that `text` would replace.
+def signed(text):
+    """A card whose last line, which no reader sees, is a sum of the others."""
+    text = (
+        text.encode("utf-8", "backslashreplace").decode().rstrip()
+    )  # as it is written
+    return f"{text}\n\n{SIGN}{short_sum(text)} -->\n"
 
-    It lacks a line that `text` still leaves open.
-    """
+
+def keep_filled(path):
+    """ValueError where a person has changed a card that export wrote."""
     if not path.exists():
         return
     held = path.read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        if "**Fill in:**" in line and line not in held:
-            raise ValueError(
-                f"{path} was filled in, and a new card would say again {line!r}: move "
-                "it away, or name another --out"
-            )
+    if held != signed(held.rpartition(SIGN)[0]):
+        raise ValueError(
+            f"{path} was filled in, and a new card would lack what it says: move it "
+            "away, or name another --out"
+        )
 
 
 def known(run):
@@ -108,7 +113,9 @@ def metadata(about, step):
         answer = "the class with the largest logit"
     resize = "none: native scale"
     if about["resized"]:
-        resize = f"to {about['size']} (height, width), bilinear; the answer back"
+        resize = f"to {about['size']} (height, width), "
+        resize += "bilinear and antialiased (as Pillow's, not OpenCV's); the answer "
+        resize += "back by plain bilinear"
     remainder = [side % step for side in about["size"]]
     return dict(
         network=about["network"], classes=str(about["classes"]), answer=answer,

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import hashlib
 import json
 import os
 from contextlib import contextmanager
@@ -59,6 +60,11 @@ def read_json(path, *keys):
         if not isinstance(content, dict) or key not in content:
             raise ValueError(f"{path} is damaged, it lacks {key!r}: train it again")
     return content
+
+
+def short_sum(text):
+    """A number of a text, in 16 letters."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def differences(held, asked):

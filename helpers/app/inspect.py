@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from helpers import masks, nifti
+from helpers import folders, masks, nifti
 from helpers.app import sheet, sources
 from helpers.app.lines import many, one_line, say
 from helpers.app.settings import in_range
 from helpers.metrics import IGNORE
 from helpers.pairs import by_owner, files, left_out, same_header, some
-from helpers.pictures import ENDINGS, decode, read_image
+from helpers.pictures import ENDINGS, decode
 
 THUMBNAIL, ALIKE = 24, 0.98  # px of a side; correlation of two thumbnails
 CARDS = 60  # on a contact sheet
@@ -41,6 +41,8 @@ def inspect(args):
         raise ValueError(f"{what}: use a folder each")
     how = sources.reading(args)
     volumes = sources.holds_volumes(args.images)
+    if volumes:
+        sources.at_own_scale(args)
     pairs, odd = lenient(args.images, args.masks, nifti.ENDINGS if volumes else ENDINGS)
     good, refused, misread = [], {}, False
     for image, mask in pairs:
@@ -115,12 +117,12 @@ def looks_at(image, mask, how, args, volumes):
 
 
 def both(look, how, args):
-    """Image and mask of a sample, as training reads them."""
+    """Image and mask of a sample, as training reads them; or ValueError."""
     if look["image"].name.lower().endswith(nifti.ENDINGS):
         image = nifti.read_volume(look["image"])
         return image, nifti.read_labels(look["mask"], how.how)
-    image = read_image(look["image"], look["page"], args.span)
-    return image, how.how.read(look["mask"], look["page"])
+    page = look["page"]
+    return folders.read_pair(look["image"], look["mask"], page, args.span, how.how)
 
 
 def described(image, labels, kind):

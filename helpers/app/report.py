@@ -94,15 +94,18 @@ def opened(run):
 def same_pictures(run, source, training):
     """The sum of all pixels and masks today, after a look at what they are.
 
-    Raises ValueError for names, classes or masks that are not those of the training. Of
-    pixels that differ, there is but a note: another computer may decode or resize them
-    a little differently.
+    Raises ValueError for names, classes, masks or a split that are not those of the
+    training. Of pixels that differ, there is but a note: another computer may decode or
+    resize them a little differently.
     """
     facts, how = training.scores["data"], training.how
     way_out = "put them back, or train again"
     if source.names != facts["names"]:
         what = f"the pictures of {run} have other names than when it was trained"
         raise ValueError(f"{what}: {way_out}")
+    if [source.train, source.validation] != [facts["train"], facts["validation"]]:
+        what = f"other pictures validate in {run} than when it was trained, as where "
+        raise ValueError(f"{what}the table of --group was changed: {way_out}")
     if how.names != facts["classes"]:
         here, then = ", ".join(how.names), ", ".join(facts["classes"])
         raise ValueError(f"the classes of {run} are {here} and were {then}: {way_out}")

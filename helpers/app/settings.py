@@ -18,8 +18,11 @@ WORDS = dict(true=True, false=False, none=None)
 OF_FOLDERS = dict(colours=None, instances=False, cut=None, span=None, stacks=False)
 OF_FOLDERS |= dict(group=None, validation=VALIDATION)
 # What a value in a recipe may be: Typer reads texts, but it would round a number.
-KINDS = dict(int=(int, str), float=(float, int, str), path=(str,))
+KINDS = dict(int=(int, str), float=(float, int, str), path=(str,), boolean=(bool,))
+KINDS |= dict(pair=(list,), several=(list,))
 WANTED = dict(int="a whole number", float="a number", path="a path")
+WANTED |= dict(boolean="true or false", pair="two numbers, as in [0, 4095]")
+WANTED |= dict(several='a list of texts, as in ["padding=zeros"]')
 
 
 def settle(args):
@@ -155,7 +158,7 @@ def table(path):
     """The content of a TOML or JSON file, a table; ValueError for anything else."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows begins with a mark
         read = json.loads if path.suffix.lower() == ".json" else tomllib.loads
         content = read(text)
     except (OSError, ValueError) as error:

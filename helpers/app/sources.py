@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,8 +181,7 @@ def from_folders(args, how):
     Raises FileNotFoundError or ValueError for folders whose headers do not fit.
     """
     if holds_volumes(args.images):
-        if args.size or args.stacks or args.span:
-            raise ValueError("volumes keep their scale: no --size, --stacks or --span")
+        at_own_scale(args)
         samples = nifti.Volumes(args.images, args.masks, how.how)
         skipped, size = [], all_sides("crop", args.crop or (int(CROP_3D),), 3)
     else:
@@ -194,6 +194,12 @@ def from_folders(args, how):
     names, files = names_of(samples)
     groups = grouped(names, files, args.group)
     return Source(samples, names, groups, files, [], [], size, not args.size, skipped)
+
+
+def at_own_scale(args):
+    """ValueError for options that volumes do not take."""
+    if getattr(args, "size", None) or args.stacks or args.span:
+        raise ValueError("volumes keep their scale: no --size, --stacks or --span")
 
 
 def names_of(samples):
@@ -224,7 +230,8 @@ def of_mvtec(args):
     files, names = [], []
     for image, _ in first.pairs + second.pairs:
         files.append(image)
-        names.append(f"{image.parent.name}/{image.stem}")
+        place = image.relative_to(Path(root) / category)  # test/good/001
+        names.append(place.with_suffix("").as_posix())
     both, n = ConcatDataset([first, second]), len(first)
     train, validation = list(range(n)), list(range(n, len(both)))
     if not validation:
@@ -263,11 +270,14 @@ def holds_volumes(folder):
 
 
 def name_of(path):
-    """The name of a picture or a volume without its ending, which may be .nii.gz."""
+    """The name of a picture or a volume without its ending, which may be .nii.gz.
+
+    Accents are spelt as one sign each, as in helpers/pairs.py.
+    """
     for ending in ENDINGS + nifti.ENDINGS:
         if path.name.lower().endswith(ending):
-            return path.name[: -len(ending)]
-    return path.name
+            return unicodedata.normalize("NFC", path.name[: -len(ending)])
+    return unicodedata.normalize("NFC", path.name)
 
 
 # --- which validate ---------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch.utils.data import Subset
 from helpers import metrics, training
 from helpers.app import models, parallel, sources, weights
 from helpers.app.checkpoint import Checkpoint
-from helpers.app.files import read_json, write_json
+from helpers.app.files import read_json, short_sum, write_json
 from helpers.app.lines import Stopped, many, say
 from helpers.app.measure import kind, measure
 from helpers.app.segment import plan
@@ -95,7 +95,7 @@ def one(args, how, out, fold=None):
     scores = measure(run.net, configuration, held_out, names, objects)
     history = dict(processes=engine.processes, device=engine.device.type)
     history |= dict(settings=settings, history=run.history)
-    write_json(out / "history.json", history)
+    (out / "others.json").unlink(missing_ok=True)  # of the model before --resume
     write_json(out / "scores.json", scores | dict(data=facts))
     configuration |= dict(
         names=how.names, colours=how.colours, span=args.span, stacks=args.stacks,
@@ -106,6 +106,7 @@ def one(args, how, out, fold=None):
     models.save_model(
         model, run.net, args.network, arguments, threshold=threshold, **configuration
     )
+    write_json(out / "history.json", history)  # last: it says that all is done
     say(f"{model}: validation {told(scores, how.count, args.group)}")
 
 
@@ -179,7 +180,8 @@ def fit(args, net, samples, source, how, engine, out, total):
     file = out / "checkpoint.pt"
     pictures, validation = pieces(args, samples, source, how)
     same = dict(loss=args.loss, flips=args.flips, pictures=total)
-    same |= dict(weights=str(args.weights))
+    split = f"{source.train} {source.validation}"  # a table of groups may change
+    same |= dict(weights=str(args.weights), split=short_sum(split))
     if file.exists():
         say(f"going on from {file}")
     score = metrics.iou_at_best if how.count == 1 else metrics.mean_iou

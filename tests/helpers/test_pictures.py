@@ -48,6 +48,13 @@ def test_16_bits_are_scaled_by_their_range(tmp_path, ending):
     assert np.array_equal(image, np.stack([deep] * 3) / np.float32(65535))
 
 
+def test_a_transparent_value_of_16_bits_is_a_value(tmp_path):
+    deep = np.linspace(0, 4095, 240).astype(np.uint16).reshape(12, 20)
+    path = tmp_path / "a.png"
+    Image.fromarray(deep).save(path, transparency=0)
+    assert np.array_equal(read_image(path)[0], deep / np.float32(65535))
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 def test_exif_orientation_counts(tmp_path, ending):
     """6: the camera was turned; viewers show these 12 x 20 pixels as 20 x 12."""
@@ -152,6 +159,8 @@ def test_a_range_is_stated_in_the_values_of_the_file(tmp_path):
     path = save(tmp_path / "b.png", np.uint8([[0, 51, 255]]))
     assert read_image(path, span=(0, 102))[0].tolist() == [[0, 0.5, 1]]
     must_say(refusal(read_image, ValueError, path, span=(9, 9)), "span (9, 9)", "below")
+    refused = refusal(read_image, ValueError, path, span=(0, 4095))
+    must_say(refused, path, "uint8, up to 255", "span is (0, 4095)", "one kind first")
 
 
 def test_white_may_be_zero_in_a_tiff(tmp_path):

@@ -49,6 +49,12 @@ def test_a_class_has_one_number_in_all_files_and_later_shapes_cover(tmp_path):
     assert set(labelme(second, NAMES).flat) == {0, 2}
 
 
+def test_a_file_may_begin_with_the_mark_of_windows(tmp_path):
+    path = labelme_file(tmp_path / "a.json", shape("cat", BOX))
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert labelme(path, NAMES).max() == 1
+
+
 def test_masks_are_written_for_the_loader(tmp_path):
     (tmp_path / "json").mkdir()
     for name in ("a", "scan.001"):

@@ -258,6 +258,14 @@ def test_a_recipe_counts_where_the_line_says_nothing(capsys):
     assert settings.table("b/settings.json") == kept
     scores = [settings.table(f"{name}/scores.json") for name in "ab"]
     assert scores[0] == scores[1]
+    assert run("train --recipe a/settings.json --set padding=zeros --out c") == 0
+    assert settings.table("c/settings.json")["set"] == [*kept["set"], "padding=zeros"]
+
+
+def test_a_recipe_may_be_written_on_windows(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbfsteps = 5\r\nbatch = 4\r\n")
+    assert settings.table(path) == dict(steps=5, batch=4)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +278,9 @@ def test_a_recipe_counts_where_the_line_says_nothing(capsys):
         ("steps = 20.9", "sets steps to 20.9: it takes a whole number"),
         ("lr = true", "sets lr to True: it takes a number"),
         ("out = 5", "sets out to 5: it takes a path"),
+        ("stacks = 1", "sets stacks to 1: it takes true or false"),
+        ("span = 4095", "sets span to 4095: it takes two numbers, as in [0, 4095]"),
+        ("set = 'norm=True'", "sets set to 'norm=True': it takes a list of texts"),
     ],
 )
 def test_a_bad_recipe_is_refused(capsys, text, answer):

@@ -100,12 +100,13 @@ def test_a_card_that_was_filled_in_is_kept(there, capsys, monkeypatch):
     assert run("export run --out kept") == run("export run --out kept") == 0
     card = Path("kept/card.md")
     text = card.read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if "where the pictures are" in line]
-    card.write_text(text.replace(lines[0], "From the bridge."), encoding="utf-8")
-    before = card.read_bytes()
-    err = refused(capsys, "export run --out kept")
-    assert "kept/card.md was filled in, and a new card would say again" in err
-    assert card.read_bytes() == before and len(written) == 2
+    open_line = next(line for line in text.splitlines() if "pictures are from" in line)
+    for own in ("From the bridge.", f"{open_line}\nFrom the bridge."):
+        card.write_text(text.replace(open_line, own), encoding="utf-8")
+        before = card.read_bytes()
+        err = refused(capsys, "export run --out kept")
+        assert "kept/card.md was filled in, and a new card would lack what it" in err
+        assert card.read_bytes() == before and len(written) == 2
 
 
 def test_damaged_scores_are_named(there, capsys):

@@ -64,6 +64,24 @@ def test_planted_faults_are_all_found(capsys):
     assert "masks/3_mask.png is no mask" in page and page.count("<img ") == 8
 
 
+def test_pages_of_two_sizes_are_odd_as_they_are_refused_in_training(capsys):
+    for folder, second in (("photos", (24, 24)), ("masks", (40, 48))):
+        Path(folder).mkdir()
+        with tifffile.TiffWriter(f"{folder}/a.tif") as file:
+            for shape in ((40, 48), second):
+                file.write(np.zeros(shape, np.uint8), photometric="minisblack")
+    assert run(f"{LINE} --stacks") == 1
+    told = "page 2 of masks/a.tif is (40, 48) px, of photos/a.tif (24, 24): make them"
+    assert told in capsys.readouterr().out
+
+
+def test_volumes_take_no_option_of_pictures(capsys):
+    write_volumes(2)
+    line = "inspect --images scans --masks labels --classes 3"
+    assert "volumes keep their scale: no --size" in refused(capsys, f"{line} --stacks")
+    assert "no --size" in refused(capsys, f"{line} --span 0 9")
+
+
 def test_the_same_picture_on_both_sides_of_the_split(capsys):
     write_photos(6, 80, 80)
     rng = np.random.default_rng(1)

@@ -73,6 +73,15 @@ def test_pictures_that_had_no_part_get_a_section(capsys):
     assert scores["threshold"] == models.load_model("run/model.pt")[1]["threshold"]
 
 
+def test_what_another_model_scored_on_them_is_forgotten():
+    trained()
+    write_photos(4, images="new", masks="new_masks")
+    assert run(NEW) == 0 and Path("run/others.json").exists()
+    longer = dict(classes="1", validation="0.4", steps="8")
+    assert run(f"{with_(FILES, **longer)} --resume") == 0
+    assert not Path("run/others.json").exists()
+
+
 def test_pictures_of_the_training_are_refused_under_any_name(capsys):
     trained()
     write_photos(4, images="new", masks="new_masks")

@@ -301,6 +301,26 @@ def test_a_table_of_groups_with_one_name_twice_and_with_files_of_pages(capsys):
     assert sources.grouped(names, files, "groups.csv") == ["a", "a", "b"]
 
 
+def test_accents_in_a_table_of_groups_may_be_spelt_in_two_ways():
+    Path("groups.csv").write_text("name,group\nm\u00e4dchen,a\n", encoding="utf-8")
+    file = Path("ma\u0308dchen.png")
+    assert sources.grouped([sources.name_of(file)], [file], "groups.csv") == ["a"]
+
+
+def test_other_groups_are_another_training(capsys):
+    write_photos()
+    rows = [f"{k},{'aabbc'[k]}" for k in range(5)]
+    Path("groups.csv").write_text("\n".join(["name,group", *rows]))
+    line = with_(FILES, group="groups.csv", validation="0.3")
+    assert run(line) == 0 and run("report run") == 0
+    turned = [f"{k},{'cbbaa'[k]}" for k in range(5)]
+    Path("groups.csv").write_text("\n".join(["name,group", *turned]))
+    err = refused(capsys, f"{with_(line, steps='8')} --resume")
+    assert "run/checkpoint.pt belongs to another training (steps 6, not 8; split" in err
+    err = refused(capsys, "report run")
+    assert "other pictures validate in run than when it was trained" in err
+
+
 def test_folds_hold_out_each_picture_once(capsys):
     write_photos(5)
     Path("run").mkdir()  # an empty one does no harm
@@ -423,6 +443,19 @@ def test_going_on_may_be_interrupted_too(monkeypatch, capsys):
     assert [row["step"] for row in history_of("run")] == [2, 4, 6, 8, 10]
 
 
+def test_a_training_is_done_when_its_model_is_written(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "run/model.pt")
+
+    assert run(DRAWN) == 0
+    longer, before = f"{with_(DRAWN, steps='10')} --resume", Path("run/model.pt").stat()
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "save_model", full)
+        assert "run/model.pt" in refused(capsys, longer)
+    assert run(longer) == 0 and "is done" not in capsys.readouterr().out
+    assert Path("run/model.pt").stat().st_mtime > before.st_mtime
+
+
 def test_it_ends_where_nothing_gets_better(capsys):
     line = with_(DRAWN, steps="40", lr="0.000001", patience="2")
     line = with_(line, every="1")
@@ -520,6 +553,8 @@ def test_mvtec_ad(capsys):
     Image.open("photos/2.png").save(root / "train" / "good" / "0.png")
     assert run(f"train {TINY} --mvtec mvtec --category nut --size 32 --out run") == 0
     assert "resized to 32 x 32 px" in capsys.readouterr().out
+    names = scores_of("run")["data"]["names"]
+    assert len(names) == len(set(names)) and "train/good/0" in names
     for k in range(2, 5):
         (root / "test" / "crack" / f"{k}.png").unlink()
         (root / "ground_truth" / "crack" / f"{k}_mask.png").unlink()
