@@ -86,3 +86,11 @@ def test_what_09_says_of_slices_is_on_record():
     seeds = brains.index.unique("seed")
     assert verdicts.lead(part, brains, 150, seeds) < 0
     assert verdicts.lead(part, brains, 600, seeds) > 0
+
+
+def test_what_08_says_of_deep_networks_is_on_record():
+    deep = trials_of("08_lineage")["deep"].results()
+    part = dict(better="deep ResUNet", worse="deep U-Net")
+    for steps in (100, 1000):
+        judgement = verdicts.compare(part, deep, steps)[0]
+        assert judgement.word == "holds" and judgement.mean > 0.1
