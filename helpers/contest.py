@@ -63,16 +63,20 @@ def tally(compared, networks, probes, budget, rival="U-Net"):
     return figures.table(rows, ["network", *WORDS], caption)
 
 
-def at_home(compared, homes, rival, budget):
+def at_home(compared, homes, rival):
     """Compare each network with a rival on its own probe: words and numbers.
 
-    `homes` maps a network to its probe. Returns a dict from condition to word, as
+    After long trainings where they are on record, else after short ones. `homes` maps a
+    network to its probe. Returns a dict from condition to word, as
     `verdicts.only_when` takes it, and the numbers in one line.
     """
     words, numbers = {}, []
     for name, probe in homes.items():
-        found = compared(name, probe, budget, rival)
+        long = compared(name, probe, "long", rival)
+        found = long or compared(name, probe, "short", rival)
         words[f"it is {name}"] = found[0].word if found else "undecided"
         if found:
-            numbers.append(f"{probe}: {name} {verdicts.line(*found)}")
+            budget = "long" if long else "short"
+            told = f"{probe}, {budget} trainings: {name} {verdicts.line(*found)}"
+            numbers.append(told)
     return words, "; ".join(numbers)

@@ -315,3 +315,14 @@ def test_cost_cards_are_folded(path):
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code" and "figures.cost_card(" in cell.source:
             assert "hide-input" in cell.metadata.get("tags", []), cell.id
+
+
+def test_what_the_code_of_a_page_imports_is_there():
+    found = []
+    for page in sorted((ROOT / "book").glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"```python\n(.*?)```", text, re.S):
+            found += re.findall(r"^from helpers.* import .+$", block, re.M)
+    assert len(found) > 2
+    for line in found:
+        exec(line, {})

@@ -57,8 +57,12 @@ def test_the_tally_counts_each_word():
 
 
 def test_at_home_gives_a_word_for_each_condition():
-    words, told = contest.at_home(
-        compared, {"new": "now", "same": "later"}, "old", "short"
-    )
+    homes = {"new": "now", "same": "later"}
+    words, told = contest.at_home(compared, homes, "old")
     assert words == {"it is new": "holds", "it is same": "undecided"}
-    assert told.startswith("now: new") and "same" not in told
+    assert told.startswith("now, short trainings: new") and "same" not in told
+
+    def always(name, probe, budget, rival):
+        return compared(name, probe, "short", rival)
+
+    assert "now, long trainings: new" in contest.at_home(always, homes, "old")[1]
