@@ -151,6 +151,13 @@ def test_a_chapter_is_plain(path):
     assert not chapter_complaints(path)
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_fold_says_what_it_holds(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "hide-input" in cell.metadata.get("tags", []):
+            assert cell.metadata.get("mystnb", {}).get("code_prompt_show"), cell.id
+
+
 @pytest.mark.parametrize("path", HELPERS, ids=lambda path: path.stem)
 def test_a_helper_is_plain(path):
     assert not helper_complaints(path)
