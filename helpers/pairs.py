@@ -137,10 +137,12 @@ def files(folder, endings=ENDINGS):
 
 
 def stem_of(path, endings):
-    """A name without its ending, the accents spelt as one sign each."""
+    """A name without its ending, if it has one; the accents spelt as one sign each."""
+    name = unicodedata.normalize("NFC", path.name)
     for ending in endings:
-        if path.name.lower().endswith(ending):
-            return unicodedata.normalize("NFC", path.name[: -len(ending)])
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
 
 
 def instead(folder, endings):

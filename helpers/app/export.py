@@ -59,9 +59,8 @@ def export_page(run, page, licence):
 
 def signed(text):
     """A card whose last line, which no reader sees, is a sum of the others."""
-    text = (
-        text.encode("utf-8", "backslashreplace").decode().rstrip()
-    )  # as it is written
+    # As write_text spells a name that is no UTF-8.
+    text = text.encode("utf-8", "backslashreplace").decode().rstrip()
     return f"{text}\n\n{SIGN}{short_sum(text)} -->\n"
 
 

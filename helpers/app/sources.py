@@ -2,7 +2,6 @@
 
 import csv
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from helpers import data, folders, masks, nifti, probes
 from helpers.app.settings import CROP, CROP_3D, DRAWN_SIDE, all_sides, table
 from helpers.metrics import IGNORE
-from helpers.pairs import listing, some
+from helpers.pairs import listing, some, stem_of
 from helpers.pictures import ENDINGS
 
 DRAWN = dict(surfaces=data.surfaces, lattices=probes.lattices)
@@ -270,14 +269,8 @@ def holds_volumes(folder):
 
 
 def name_of(path):
-    """The name of a picture or a volume without its ending, which may be .nii.gz.
-
-    Accents are spelt as one sign each, as in helpers/pairs.py.
-    """
-    for ending in ENDINGS + nifti.ENDINGS:
-        if path.name.lower().endswith(ending):
-            return unicodedata.normalize("NFC", path.name[: -len(ending)])
-    return unicodedata.normalize("NFC", path.name)
+    """The name of a picture or a volume without its ending, which may be .nii.gz."""
+    return stem_of(path, ENDINGS + nifti.ENDINGS)
 
 
 # --- which validate ---------------------------------------------------------------

@@ -94,3 +94,32 @@ def test_what_08_says_of_deep_networks_is_on_record():
     for steps in (100, 1000):
         judgement = verdicts.compare(part, deep, steps)[0]
         assert judgement.word == "holds" and judgement.mean > 0.1
+
+
+def test_what_08_says_of_machines_and_of_the_border_is_on_record():
+    common = trials_of("08_lineage")["common"].recorded()
+    card = common.canary.str.contains("torch").groupby(level=["steps", "variant"]).sum()
+    assert not card[[250, 500, 1000]].any()
+    assert card[2000, "U²-Net"] == 0 and sorted(card[2000])[1] >= 4
+    assert set(card[4000]) == {3, 4, 5}
+    part = dict(better="U-Net + input norm", worse="U-Net", score="border")
+    found = verdicts.compare(part, trials_of("08_lineage")["common"].results(), 1000)
+    assert found[0].word == "holds"
+
+
+def test_what_01_02_and_03_say_of_long_trainings_is_on_record():
+    long = trials_of("01_fcn")["masks"].recorded().xs(1000, level="steps").mean_iou
+    masks = long.groupby(level="variant").mean()
+    for start in ("words", "nothing"):
+        lost = masks[f"32s from {start}"] - masks[f"32s from {start}, 8 masks"]
+        assert 0.08 < lost < 0.14
+    piles = trials_of("02_unet")["touching"].recorded().xs(120, level="steps")
+    right = piles["right, count level"].unstack("variant")
+    both = right[["classes and border", "equal"]]
+    assert both.mean().round(2).tolist() == [0.94, 0.81]
+    assert verdicts.judge(both["classes and border"], both["equal"]).word == "undecided"
+    volumes = trials_of("03_vnet")["volumes"].recorded().xs(1000, level="steps").iou
+    means = volumes.groupby(level="variant").mean().round(2)
+    assert (means["V-Net"], means["V-Net, no batch norm"]) == (0.94, 0.90)
+    sums = trials_of("03_vnet")["residual"].recorded().xs(1000, level="steps")
+    assert 0.035 < sums.until_line.min() and sums.until_line.max() < 0.08

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import signal
 from torch import nn
+from torch.nn import functional as F
 
 from helpers import chapters, cost, fields
 
@@ -199,3 +200,8 @@ def test_both_pools_of_a_stack_are_tried_where_the_convolutions_are_capped():
     assert len(tried) == 2
     for period in tried:
         assert 0 < chapter.ceiling(13, period) < 0.5
+
+
+def test_a_dot_on_a_sample_keeps_a_third_of_its_height():
+    dot = F.pad(torch.ones(1, 1, 1, 1), [8, 7, 8, 7])
+    assert round(chapter.spectral_pool(dot, (8, 8)).max().item(), 2) == 0.32

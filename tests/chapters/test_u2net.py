@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import chapters, fields, trace, training
+from helpers import chapters, cost, fields, trace, training
 
 chapter = chapters.load("06_u2net")
 TINY = dict(widths=(4, 4, 4, 4, 4, 4))
@@ -447,3 +447,26 @@ def test_a_cut_out_keeps_the_colours_and_adds_transparency():
     assert cut.shape == (5, 6, 4)
     torch.testing.assert_close(cut[..., :3], image.movedim(0, -1))
     torch.testing.assert_close(cut[..., 3], alpha[0])
+
+
+def test_what_a_training_step_at_full_size_keeps():
+    net = chapter.U2Net()
+    maps = cost.activation_memory(net, 1, 3, 320, 320, training=True) / 1e9
+    weights = 4 * cost.params(net) / 1e9
+    assert 0.75 < maps < 0.85 and 1.4 < maps + 4 * weights < 1.6
+
+
+def test_where_the_small_network_has_its_weights():
+    entry = with_o = inside = 0
+    for block in chapter.U2NetSmall().modules():
+        if not isinstance(block, chapter.RSU):
+            continue
+        own = dict(block.named_children())
+        first, last = cost.params(own["rebnconv1"]), cost.params(own["rebnconv1d"])
+        entry += cost.params(own["rebnconvin"])
+        with_o += first + last
+        inside += cost.params(block) - cost.params(own["rebnconvin"]) - first - last
+    whole = entry + with_o + inside
+    shares = [round(100 * part / whole) for part in (entry, with_o, inside)]
+    assert shares == [49, 27, 23]
+    assert 1.9 < sum(n * s for n, s in zip((1, 2, 4), shares)) / 100 < 2
