@@ -23,8 +23,7 @@ from tests import colab
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-# The longest first, but none of much memory (10, 02, 06, 04) beside another one.
-ORDER = ("10", "06", "08", "00", "03", "05", "02", "01", "04", "07", "09")
+LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
 CLOSING = []  # lines that a test wants to see at the end of the run
 
 
@@ -57,14 +56,14 @@ def pytest_terminal_summary(terminalreporter):
 
 
 def pytest_collection_modifyitems(items):
-    """Run the notebooks in an order that leaves no worker alone for long at the end.
+    """Begin with the longest notebooks, so that no worker is left with one at the end.
 
     A notebook that the list does not know comes first.
     """
 
     def place(item):
         number = Path(item.filename).name[:2]
-        return ORDER.index(number) if number in ORDER else -1
+        return LONGEST_FIRST.index(number) if number in LONGEST_FIRST else -1
 
     if all(getattr(item, "nbmake", False) for item in items):
         items.sort(key=place)
