@@ -4,11 +4,15 @@ Every process goes through the same loop with the same random numbers. Each take
 share of a batch, and Accelerate averages their gradients, so that all take one step.
 """
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 
+import psutil
 import torch
 
 from helpers.training import crop_to, main_map
@@ -108,23 +112,41 @@ def launch(processes, *command, seconds=120):
 
     Each stays on the processor, with one thread, so that one and several can be
     compared; each finds the book from any folder. Returns what `subprocess` knows at
-    the end: returncode, stdout, stderr. After `seconds` all of them are ended and
-    TimeoutExpired is raised.
+    the end: returncode, stdout, stderr. After `seconds` all of them are ended, and
+    TimeoutExpired is raised with a note of where each one stood.
     """
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
     several = [*torchrun, str(processes)] if processes > 1 else []
     path = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
     alike = dict(OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true", PYTHONPATH=path)
-    running = subprocess.Popen(
-        [sys.executable, *several, *command],
-        env=os.environ | alike,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        out, err = running.communicate(timeout=seconds)
-    finally:
-        running.terminate()  # a kill would leave the processes of torchrun behind
-        running.wait()
-    return subprocess.CompletedProcess(running.args, running.returncode, out, err)
+    alike["PYTHONFAULTHANDLER"] = "1"  # who is aborted prints where it stood
+    # Into files: of a pipe, a process left behind by torchrun would hold the end open.
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        running = subprocess.Popen(
+            [sys.executable, *several, *command],
+            env=os.environ | alike,
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired as late:
+            parent = psutil.Process(running.pid)
+            for process in [*parent.children(recursive=True), parent]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGABRT)
+            running.wait()
+            late.add_note(whole(err))
+            raise
+        finally:
+            running.terminate()  # a kill would leave the processes of torchrun behind
+            running.wait()
+        return subprocess.CompletedProcess(
+            running.args, running.returncode, whole(out), whole(err)
+        )
+
+
+def whole(file):
+    """All that was written to a file."""
+    file.seek(0)
+    return file.read()

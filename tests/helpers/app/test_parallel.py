@@ -256,11 +256,12 @@ def test_bad_arguments_end_both_processes(tmp_path):
 
 
 def test_what_takes_too_long_is_ended(tmp_path):
-    """With all its processes, wherever they belong by then."""
+    """With all its processes, wherever they belong; they say where they were."""
     script = tmp_path / "sleeps_too_long.py"
     script.write_text("import time; time.sleep(60)")
-    with pytest.raises(subprocess.TimeoutExpired):
+    with pytest.raises(subprocess.TimeoutExpired) as late:
         parallel.launch(2, str(script), seconds=4)
+    assert "Fatal Python error: Aborted" in late.value.__notes__[0]
     running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not [words for words in running if str(script) in (words or [])]
 
@@ -334,3 +335,11 @@ def test_only_an_engine_needs_accelerate():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     work(Path(sys.argv[1]))
+
+
+def test_a_process_left_behind_keeps_nobody_waiting():
+    """It holds the outputs open; its parent's end is the end."""
+    code = "import subprocess; subprocess.Popen(['sleep', '60']); print('done')"
+    start = time.perf_counter()
+    assert parallel.launch(1, "-c", code).stdout == "done\n"
+    assert time.perf_counter() - start < 30
