@@ -5,7 +5,6 @@ import os
 import shutil
 
 import pytest
-import torch
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -32,7 +31,12 @@ class Browser(webdriver.Chrome):
         WebDriverWait(self, 60).until(lambda browser: browser.execute_script(ready))
 
 
-@pytest.fixture(scope="session")
+def pytest_collection_modifyitems(items):
+    """Begin with the longest file, whose processes are the largest, too."""
+    items.sort(key=lambda item: item.path.name != "test_bench.py")
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A Chromium without a window, as wide as a phone."""
     driver = chromedriver()
@@ -59,6 +63,8 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def one_thread():
     """Torch computes with one thread, as where trainings run, and then as before."""
+    import torch  # not in the process that only hands out the tests
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
