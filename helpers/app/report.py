@@ -78,7 +78,13 @@ def opened(run):
     asked = dict(history["settings"])
     fold = asked.pop("fold", None)
     args = SimpleNamespace(**asked)
-    settle(args)
+    try:
+        settle(args)
+    except AttributeError as error:
+        raise ValueError(
+            f"{run / 'history.json'} is damaged, its settings lack {error.name!r}: "
+            "train it again"
+        ) from error
     how = sources.reading(args)
     score = kind(about["classes"])
     lead = (

@@ -83,6 +83,7 @@ def photos(folder):
         (with_(FILES, group="site([0-9]"), "is no pattern"),
         (with_(FILES, group="site[0-9]"), "0, 1, 2, 3, 4: --group needs a name that"),
         (with_(FILES, group="none.csv"), "none.csv cannot be read"),
+        (with_(FILES, folds="3", validation="0.3"), "leave out --validation"),
         (with_(FILES, folds="9"), "--folds 9 needs as many objects .*here 5"),
         (with_(DRAWN, folds="2"), "only --images takes --folds: MVTec AD and drawn"),
         (

@@ -181,6 +181,15 @@ def test_it_refuses(capsys, line, answer):
     assert answer in refused(capsys, line)
 
 
+def test_settings_that_lack_one_are_damaged(capsys):
+    trained()
+    history = json.loads(Path("run/history.json").read_text())
+    Path("run/history.json").write_text(json.dumps(history | dict(settings={})))
+    assert "history.json is damaged, its settings lack 'validation'" in refused(
+        capsys, "report run"
+    )
+
+
 def test_pictures_that_are_gone_are_said(capsys):
     trained()
     Path("photos/3.png").rename("photos/33.png")
