@@ -2,7 +2,8 @@
 
 `paint(image, mask)` is one HTML output. A few lines of script do the painting and the
 scoring (canvas.js), so it needs no kernel, no widget library and no internet. The
-scores are those of `helpers.metrics`: IoU, Dice, and boundary F1 within 2 px.
+scores are those of `helpers.metrics`: IoU, Dice, and boundary F1 within 2 px (here 1,
+where no mask has an outline).
 """
 
 import html

@@ -38,7 +38,7 @@ def script(file: str, key: str) -> str:
 def as_json(data) -> str:
     """Data as JSON that no text in it can end, where it stands in a <script>."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    return text.replace("</", "<\\/")
+    return text.replace("<", "\\u003c")
 
 
 def json_script(data) -> str:

@@ -213,12 +213,15 @@ def worst_to_best(found, masks) -> list[int]:
 def best_median_worst(run, dataset, at=(1, 0.5, 0)):
     """Show the best, the median and the worst prediction of a run on a data set.
 
-    Only pictures with foreground, ranked by the IoU of each at the run's own threshold.
+    Only pictures with foreground, ranked by the IoU of each at the run's own threshold;
+    without any, ValueError.
     `at` are ranks from 0 (the worst) to 1 (the best); the middle of an even number is
     the better of two. Returns the matplotlib figure.
     """
     found, masks = run.segment(dataset)
     order = worst_to_best(found, masks)
+    if not order:
+        raise ValueError("no picture has foreground: nothing can be ranked by its IoU")
     chosen = [order[min(int(rank * len(order)), len(order) - 1)] for rank in at]
     images = crop_to(dataset.tensors[0], masks)[chosen]
     found, masks = found[chosen], masks[chosen]
@@ -347,7 +350,7 @@ def table(rows, headers, caption) -> HTML:
     Cells are text or numbers; floats are shown with three significant digits, so hand
     over text where you want another form.
     """
-    columns = list(zip(*rows, strict=True))
+    columns = list(zip(*rows, strict=True)) or [()] * len(headers)
     head = body = ""
     for name, column in zip(headers, columns, strict=True):
         side = "right" if all(map(_is_number, column)) else "left"

@@ -118,8 +118,8 @@ def colours(path, pixels):
     if pixels.palette is not None:
         values = pixels.palette[values]
     if values.ndim == 2:
-        values = np.stack([whole_numbers(path, values)] * 3, axis=2)
-    values = opaque_colours(path, values)
+        values = np.stack([values] * 3, axis=2)
+    values = whole_numbers(path, opaque_colours(path, values))
     return np.broadcast_to(values, (*values.shape[:2], 3))
 
 
@@ -140,7 +140,7 @@ def grey_of(colour):
 
 
 def whole_numbers(path, values):
-    """Values (H, W) as int64; ValueError if some is no whole number."""
+    """Values of any shape as int64; ValueError if some is no whole number."""
     finite(path, values)
     if values.dtype.kind == "f" and not (values == np.round(values)).all():
         raise Refused(

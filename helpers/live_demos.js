@@ -120,6 +120,7 @@ async function livePaint(root) {
   const threshold = part("threshold"), probable = part("probable");
   const output = part("output"), skips = [...root.querySelectorAll("[data-skip]")];
   let found = null, last = null, slides = 0;  // last: what was marked before a slide
+  let busy = false;
 
   function show({board, data}) {
     if (!found) return;
@@ -136,7 +137,8 @@ async function livePaint(root) {
     const off = {};
     for (const skip of skips)
       if (!skip.checked) off[skip.dataset.skip] = [Number(skip.value)];
-    found = await run(board.picture(), {off});
+    busy = true;
+    found = await run(board.picture(), {off}).finally(() => { busy = false; });
     const marked = show({board, data});
     part("status").textContent = `A run took ${Math.round(found.milliseconds)} ms.`;
     if (!last) return;
@@ -152,6 +154,7 @@ async function livePaint(root) {
     control?.addEventListener("input", () => show(demo));
   for (const skip of skips) skip.addEventListener("change", demo.ask);
   part("slide").addEventListener("click", () => {
+    if (busy) return;  // what it answered before is not there yet
     last = found && show(demo);
     slides += 1;
     demo.board.slide();

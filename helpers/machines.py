@@ -33,7 +33,7 @@ def counted(tried):
 
 
 def gains():
-    """Each network's gain over the U-Net, or over the trial's first arm, on either.
+    """Each network's gain on either machine: over the U-Net, or the first by name.
 
     A row is (trial, steps, arms, word on the processor, word on the card, by how much
     the gain moved). The words are those of the seeds alone, without the test groups.

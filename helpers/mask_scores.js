@@ -26,7 +26,7 @@ function maskScores(mask, reference, W) {
   let both = 0, areas = 0;
   mask.forEach((m, i) => { both += m & reference[i]; areas += m + reference[i]; });
   const [a, edgeA] = outline(mask), [b, edgeB] = outline(reference);
-  let f1 = Number(a.length === b.length);  // when one is empty
+  let f1 = Number(a.length === b.length);  // when one is empty; of two, there is 1
   if (a.length && b.length) {
     const precision = share(a, edgeB), recall = share(b, edgeA);
     f1 = 2 * precision * recall / Math.max(precision + recall, 1e-9);

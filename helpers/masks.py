@@ -94,7 +94,8 @@ class Instances:
         """Mask float32 (1, H, W) of 0 and 1."""
         pixels = exact(path, decode(path, page))
         if pixels.values.ndim == 3:
-            return as_mask(opaque_colours(path, pixels.values).any(axis=2))
+            colour = whole_numbers(path, opaque_colours(path, pixels.values))
+            return as_mask(colour.any(axis=2))
         return self.of(path, whole_numbers(path, pixels.values))
 
     def of(self, path, ids):

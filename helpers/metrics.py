@@ -13,7 +13,7 @@ from scipy import ndimage
 
 IGNORE = 255  # the label of pixels that are neither trained on nor scored
 THRESHOLDS = torch.linspace(0.02, 0.98, 49)
-CUTS = [round(cut, 2) for cut in THRESHOLDS.tolist()]  # the same as plain numbers
+CUTS = [round(cut, 2) for cut in THRESHOLDS.tolist()]  # the same, rounded
 
 
 def iou(found, masks, each=False):
@@ -135,9 +135,15 @@ def confusion(found, labels, classes):
     return pairs.reshape(classes, classes)
 
 
+def class_counts(matrix):
+    """Pixels in both and in either, of each class of a matrix: (classes, 2)."""
+    both = matrix.diag()
+    return torch.stack([both, matrix.sum(0) + matrix.sum(1) - both], dim=1)
+
+
 def class_iou(matrix):
     """IoU of each class (classes,), of a confusion matrix; NaN if it nowhere occurs."""
-    both, union = matrix.diag(), matrix.sum(0) + matrix.sum(1) - matrix.diag()
+    both, union = class_counts(matrix).T
     return torch.where(union > 0, both / union.clamp(min=1), math.nan)
 
 

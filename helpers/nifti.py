@@ -15,7 +15,7 @@ from nibabel import orientations
 from torch.utils.data import Dataset
 
 from helpers.masks import Binary
-from helpers.pairs import left_out, match, tell_skipped
+from helpers.pairs import left_out, match, some, tell_skipped
 from helpers.pictures import finite
 
 ENDINGS = (".nii.gz", ".nii")
@@ -27,7 +27,8 @@ class Volumes(Dataset):
 
     Items are a volume float32 (1, D, H, W), of mean 0 and deviation 1, and what
     `reading` makes of its labels: `masks.Binary()` a mask float32 (1, D, H, W) of 0 and
-    1, `masks.Classes(K)` a label map int64. `pairs[i]` are the paths of item i.
+    1, `masks.Classes(K)` a label map int64. `pairs[i]` are the paths of item i,
+    `skipped` those of what is not read.
 
     Raises FileNotFoundError for a folder that is not there; ValueError for names that
     do not pair, for an image and labels of another shape, place or spacing, and for
@@ -38,7 +39,8 @@ class Volumes(Dataset):
         self.reading = reading or Binary()
         images, masks = Path(images), Path(masks)
         self.pairs = match(images, masks, ENDINGS)
-        tell_skipped(left_out(images, ENDINGS) + left_out(masks, ENDINGS))
+        self.skipped = left_out(images, ENDINGS) + left_out(masks, ENDINGS)
+        tell_skipped(self.skipped)
         wrong = []
         for image, mask in self.pairs:
             try:
@@ -46,7 +48,7 @@ class Volumes(Dataset):
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
-            raise ValueError("\n".join(wrong[:5]))
+            raise ValueError(some(wrong, "\n"))
 
     def __len__(self):
         return len(self.pairs)
@@ -66,6 +68,8 @@ def read_volume(path):
         values = image.get_fdata(dtype=np.float32)
     finite(path, values)
     volume = torch.from_numpy(values.transpose(2, 1, 0).copy())[None]
+    if volume.min() == volume.max():  # whose float32 mean need not be that value
+        return torch.zeros_like(volume)
     return (volume - volume.mean()) / volume.std().clamp(min=1e-6)
 
 

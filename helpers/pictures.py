@@ -250,7 +250,10 @@ def deep_tiff(path, page):
     if page.planarconfig == 2 and values.ndim == 3:  # a plane for each channel
         values = np.moveaxis(values, 0, -1)
     channels = values.shape[2] if values.ndim == 3 else 1
-    alpha = channels == 4 and tuple(page.extrasamples)[:1] in ((1,), (2,))
+    extra = tuple(page.extrasamples)[:1] if channels == 4 else ()
+    if extra == (1,):  # colours that were multiplied by it already
+        raise Refused(f"{path} has associated alpha: save it with plain transparency")
+    alpha = extra == (2,)
     if values.ndim > 3 or (channels not in (1, 3) and not alpha):
         raise Refused(f"{path} has {channels} channels: save the one or three to use")
     if "Orientation" in page.tags and page.tags["Orientation"].value != 1:

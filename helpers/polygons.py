@@ -45,9 +45,14 @@ def write_masks(source, out, names):
         raise ValueError(f"{source} holds no JSON file: name the folder that has them")
     out.mkdir(parents=True, exist_ok=True)
     paths = []
-    for stem, labels in maps.items():
-        paths.append(out / f"{stem}.png")
-        Image.fromarray(labels).save(paths[-1])
+    try:
+        for stem, labels in maps.items():
+            paths.append(out / f"{stem}.png")
+            Image.fromarray(labels).save(paths[-1])
+    except BaseException:  # half a folder would be in the way of the next try
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
     return paths
 
 
@@ -140,8 +145,8 @@ def coco(path, names):
 def pixels_of(shape, size):
     """The pixels of a COCO annotation, its polygons or its run lengths: bool (H, W).
 
-    Raises ValueError for polygons of less than 3 points, and for run lengths that do
-    not fill the picture.
+    Raises ValueError for polygons of less than 3 points or far outside of the picture,
+    and for run lengths that do not fill it.
     """
     parts, name = shape.get("segmentation"), f"annotation {shape.get('id')}"
     if not parts:
@@ -150,6 +155,9 @@ def pixels_of(shape, size):
         # pycocotools would take four numbers for a box.
         what = f"{name} has a polygon of less than 3 points"
         raise ValueError(f"{what}: mend or delete it")
+    if isinstance(parts, list):
+        for part in parts:
+            drawable(part, name, size)
     if isinstance(parts, dict):
         counts = parts["counts"]
         if tuple(parts["size"]) != size:
@@ -163,6 +171,16 @@ def pixels_of(shape, size):
     if isinstance(parts, list):
         parts = coco_mask.merge(parts)
     return coco_mask.decode(parts).astype(bool)
+
+
+def drawable(numbers, name, size):
+    """ValueError for x, y, x, y ... that are no points, or none of this picture."""
+    if len(numbers) % 2:
+        raise ValueError(f"{name} has an x without its y: mend or delete it")
+    for number in numbers:
+        if not abs(number) < 10 * max(size):  # NaN, too: drawing it would not end
+            what = f"{name} has a point at {number}, far outside of its {size} px"
+            raise ValueError(f"{what} (height, width): mend or delete it")
 
 
 @contextmanager

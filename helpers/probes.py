@@ -39,7 +39,7 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     if not 8 <= low <= high <= size - 14:
         raise ValueError(
             f"period is {period}; images of {size} px need 8 <= shortest <= longest "
-            f"<= {size - 14}"
+            f"<= {size - 14}: this period needs images of {high + 14} px or more"
         )
     return tensors(n, _lattice, size, period, rng)
 

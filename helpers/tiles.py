@@ -2,7 +2,8 @@
 
 Where a picture was cut, the last column of pixels on one side of the cut and the first
 on the other are nearly equal. Two pictures with such edges were neighbours, and belong
-into one part of a division.
+into one part of a division. real_tiles.txt was made with it, once; now only tests
+run it.
 """
 
 import numpy as np

@@ -88,7 +88,7 @@ def judge(better, worse=0, margin=MARGIN, error=groups.NONE):
         word = "does not hold here"
     else:
         word = "undecided"
-    whole, p = standard_error(gain, error), 1.0
+    whole, p = standard_error(gain, error), float(gain.mean() == 0)
     if whole.size:
         p = float(2 * stats.t.sf(abs(gain.mean()) / whole.size, whole.freedom))
     return Judgement(word, gain.mean(), low, high, len(gain), small, p)

@@ -281,10 +281,7 @@ KINDS = [1, 2, 3]  # of the classes of a cell, those that are defects
 
 def class_counts(found, labels, classes):
     """The two numbers of the IoU of each class: a list of pairs."""
-    matrix = metrics.confusion(found, labels, classes)
-    both = matrix.diag()
-    either = matrix.sum(0) + matrix.sum(1) - both
-    return torch.stack([both, either], dim=1).tolist()
+    return metrics.class_counts(metrics.confusion(found, labels, classes)).tolist()
 
 
 def classes_of(run, pictures, classes):

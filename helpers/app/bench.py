@@ -87,6 +87,7 @@ def pilots(names, kind):
 
     A short one among all RATES; a long one around the short one, which is mostly
     lower. Where the best is the last that was tried, one step further is tried, too.
+    Returns whether all went well.
     """
     jobs = []
     for chapter in names:
@@ -101,7 +102,8 @@ def pilots(names, kind):
     for job in jobs:
         for lr in grid(job["variant"], kind):
             at_rates.append(job | dict(lr=lr))
-    work(at_rates, have_rates, add_rate, rate_key)
+    if not work(at_rates, have_rates, add_rate, rate_key):
+        return False  # what was not tried might be the best
     edges = []
     for job in jobs:
         best, tried = trials.best_rate(job["variant"], kind), grid(job["variant"], kind)
@@ -109,7 +111,7 @@ def pilots(names, kind):
             edges.append(job | dict(lr=beside(best, -1)))
         if best == tried[-1]:
             edges.append(job | dict(lr=beside(best, 1)))
-    work(edges, have_rates, add_rate, rate_key)
+    return work(edges, have_rates, add_rate, rate_key)
 
 
 def grid(network, kind):
@@ -255,7 +257,7 @@ def settle(names):
             if key[0] == chapter:
                 rows.append(dict(trial=key[1], variant=key[2]) | texts)
         path = trials.RECORDS / f"{chapter}_code.csv"
-        pandas.DataFrame(rows).to_csv(path, index=False)
+        write_text(path, pandas.DataFrame(rows).to_csv(index=False))
 
 
 def settle_rates(names, kind):
@@ -355,8 +357,11 @@ def work(jobs, have, done, key):
 
     Returns whether all went well.
     """
-    there = have()
-    jobs = [job for job in jobs if key(job) not in there]
+    there, wanted = have(), {}
+    for job in jobs:  # two trials may ask for the same pilot
+        if key(job) not in there:
+            wanted.setdefault(key(job), job)
+    jobs = list(wanted.values())
     start, well = time.time(), True
     workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
     rows = workers(joblib.delayed(execute)(job) for job in jobs)
@@ -386,12 +391,13 @@ def main():
             parser.error("PyTorch sees no GPU here: leave --gpu out")
         os.environ["BENCH_GPU"] = "1"  # for the processes that train
     everyone, names = with_trials(), []
+    for asked in arguments.chapter:
+        if not any(asked in (name, name[:2]) for name in everyone):
+            parser.error(f"no chapter {asked} has a trial to record")
     for name in everyone:
         asked = arguments.chapter or ([] if on_real_sets(name) else [name])
         if name[:2] in asked or name in asked:
             names.append(name)
-    if not names:
-        parser.error(f"no chapter {' '.join(arguments.chapter)} has a trial to record")
     if arguments.check:
         other = changed(marks(variants(names)), noted(names))
         for key in other:
@@ -404,7 +410,9 @@ def main():
         settle(names)
     have, well = functools.partial(have_rows, names), True
     for kind in ("short", "long"):  # the pages of today's live budgets come first
-        pilots(everyone, kind)  # a chapter may ask for a rate that another one chose
+        if not pilots(everyone, kind):  # of all: a chapter may ask for another's rate
+            well = False
+            break
         if arguments.rates:
             continue
         settle_rates(names, kind)

@@ -82,8 +82,7 @@ def class_counts(logits, labels):
     """Counts (K, 2) of logits (K, ...) and a label map (1, ...)."""
     found = logits.argmax(0, keepdim=True)
     matrix = metrics.confusion(found, labels, len(logits))
-    both = matrix.diag()
-    return torch.stack([both, matrix.sum(0) + matrix.sum(1) - both], 1).tolist()
+    return metrics.class_counts(matrix).tolist()
 
 
 def score(counts):

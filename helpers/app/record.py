@@ -6,6 +6,7 @@ import os
 import torch
 
 from helpers import chapters, fingerprint, memory, real, trials
+from helpers.app.files import whole
 from helpers.app.parallel import Engine
 
 WEIGHTS = chapters.NOTEBOOKS / "weights"
@@ -116,4 +117,5 @@ def keep(run, name):
         half = value.half() if value.is_floating_point() else value
         state[key] = half.contiguous()
     about = dict(threshold=str(run.threshold))
-    save_file(state, WEIGHTS / f"{name}.safetensors", about)
+    with whole(WEIGHTS / f"{name}.safetensors") as part:
+        save_file(state, part, about)

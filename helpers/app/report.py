@@ -152,7 +152,8 @@ def digest(path):
 def other_pictures(run, training, source, images, masks, group):
     """Pictures that had no part in the training, and the model's scores on them.
 
-    Raises ValueError for pictures that had part in it, or are of another kind.
+    Raises ValueError for pictures that had part in it, are of another kind, or of which
+    everything is ignored.
     """
     args, how = training.args, training.how
     if sources.holds_volumes(images) != bool(training.about["volumes"]):
@@ -166,6 +167,8 @@ def other_pictures(run, training, source, images, masks, group):
     names, files = sources.names_of(samples)
     unseen(run, source, files)
     objects = sources.grouped(names, files, group)
+    if not survey(samples, how.count)[0].any():
+        raise ValueError(f"no pixel is labelled in {masks}: all is ignored")
     return samples, measure(training.net, training.about, samples, names, objects)
 
 

@@ -92,7 +92,7 @@ def sides(option, text):
     if text is None:
         return None
     parts = str(text).lower().split("x")
-    if len(parts) > 3 or not all(part.isdigit() and int(part) for part in parts):
+    if len(parts) > 3 or not all(part.isdecimal() and int(part) for part in parts):
         raise ValueError(
             f"--{option} is {text!r}: give px of a side (128), height x width "
             "(96x128), or depth x height x width of volumes (16x32x32)"

@@ -182,17 +182,17 @@ def from_folders(args, how):
     if holds_volumes(args.images):
         at_own_scale(args)
         samples = nifti.Volumes(args.images, args.masks, how.how)
-        skipped, size = [], all_sides("crop", args.crop or (int(CROP_3D),), 3)
+        size = all_sides("crop", args.crop or (int(CROP_3D),), 3)
     else:
         size = all_sides("crop", args.crop or args.size or (int(CROP),), 2)
         samples = folders.ImageMaskFolder(
             args.images, args.masks, size if args.size else None, how.how,
             args.span and tuple(args.span), args.stacks,
         )  # fmt: skip
-        skipped = samples.skipped
     names, files = names_of(samples)
     groups = grouped(names, files, args.group)
-    return Source(samples, names, groups, files, [], [], size, not args.size, skipped)
+    resized = not args.size
+    return Source(samples, names, groups, files, [], [], size, resized, samples.skipped)
 
 
 def at_own_scale(args):

@@ -199,7 +199,8 @@ def fit(args, net, samples, source, how, engine, out, total):
     except Enough as stop:
         net.load_state_dict(stop.best)
         best = training.best_row(stop.history)
-        say(f"no better validation since step {best['step']}: its weights are kept")
+        since = stop.history[first_best(stop.history)]["step"]
+        say(f"no better validation since step {since}: the best weights are kept")
         run = training.Run(net.eval(), stop.history, args.seed, best["threshold"])
     engine.finish()
     return run
@@ -234,9 +235,14 @@ FLIPS = dict(all=training.flips, sides=mirror, none=None)
 
 def enough(patience, history, best):
     """Raise Enough where as many validations as `patience` were no better."""
-    since = history.index(training.best_row(history))
-    if len(history) - 1 - since >= patience:
+    if len(history) - 1 - first_best(history) >= patience:
         raise Enough(history, best)
+
+
+def first_best(history):
+    """Which validation no later one surpassed: the first of the highest score."""
+    scores = [row["score"] for row in history]
+    return scores.index(max(scores))
 
 
 def progress(steps, score, history):

@@ -69,6 +69,7 @@
     if (done) text += `${many(done, "picture")} done, ${seconds.toFixed(1)} s each.`;
     if (refused) text += ` ${many(refused, "picture")} refused: see below.`;
     say(text.trim());
+    if (waiting.length) work();  // what came in after "Stop"
   }
 
   function reason(error) {
@@ -263,6 +264,6 @@
     part("legend").append(item);
   }
   set();
-  if (!globalThis.DecompressionStream)
-    say("This browser is too old: Chrome 80, Firefox 113 or Safari 16.4 are needed.");
+  if (!globalThis.DecompressionStream || !AbortSignal.prototype.throwIfAborted)
+    say("This browser is too old: Chrome 100, Firefox 113 or Safari 16.4 are needed.");
 })();

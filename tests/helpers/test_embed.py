@@ -35,8 +35,9 @@ def test_what_is_kept_apart_is_marked_by_its_text():
 
 
 def test_data_reaches_the_script_whole():
-    data = {"words": "</script>½", "numbers": [1, 2.5]}
+    data = {"words": "</script>½ <!--<script>", "numbers": [1, 2.5]}
     text = embed.json_script(data)
+    assert text.count("<") == 2  # one to begin with, one to end
     inside = re.fullmatch(r"<script[^>]*>(.*?)</script>", text)[1]
     assert json.loads(inside) == data
 

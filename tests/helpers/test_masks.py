@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -256,6 +257,15 @@ def test_labels_that_are_no_whole_numbers_are_refused(tmp_path):
     path = save(tmp_path / "m.tif", Image.fromarray(np.float32([[0, 0.5, 1]])))
     for reading in (Classes(2), Mapping({0: 0, 1: 1}), Instances()):
         must_say(refusal(reading.read, ValueError, path), path, "0.5 (1 px)", "whole")
+
+
+def test_colours_that_are_no_whole_numbers_are_refused(tmp_path):
+    for odd, told in ((0.9, "no whole numbers"), (np.nan, "NaN")):
+        path, values = tmp_path / "m.tif", np.zeros((4, 4, 3), np.float32)
+        values[0, 0, 0] = odd
+        tifffile.imwrite(path, values, photometric="rgb")
+        for reading in (Mapping({(0, 0, 0): 0, (1, 0, 0): 1}), Instances()):
+            must_say(refusal(reading.read, ValueError, path), path, told)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -197,8 +197,9 @@ def test_colours_and_complex_numbers_are_refused(tree):
 
 
 def test_a_flat_volume_is_zero_and_one_with_nan_is_refused(tree):
-    path = save(tree / "flat.nii.gz", np.full((4, 3, 2), 7, np.int16))
-    assert not read_volume(path).any()
+    for number, dtype in ((7, np.int16), (1000.1, np.float32)):
+        path = save(tree / "flat.nii.gz", np.full((48, 48, 48), number, dtype))
+        assert not read_volume(path).any()
     path = save(tree / "nan.nii.gz", np.full((4, 3, 2), np.nan, np.float32))
     must_say(refusal(read_volume, ValueError, path), path, "NaN")
 

@@ -205,6 +205,16 @@ def test_channels_without_a_meaning_are_refused(tmp_path, channels, photometric,
     assert header_size(path) == (12, 20) and page_count(path) == 1
 
 
+def test_colours_of_16_bits_that_were_multiplied_by_alpha_are_refused(tmp_path):
+    path, values = tmp_path / "a.tif", np.zeros((12, 20, 4), np.uint16)
+    for kind, told in (("unassalpha", None), ("assocalpha", "associated alpha")):
+        tifffile.imwrite(path, values, photometric="rgb", extrasamples=[kind])
+        if told:
+            must_say(refusal(read_image, ValueError, path), path, told)
+        else:
+            assert (read_image(path) == 1).all()
+
+
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "CMYK", "PA", "LAB", "YCbCr"])
 def test_channels_of_a_tiff_that_have_one_are_read(tmp_path, mode):
     path = tmp_path / "a.tif"

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as outside
 
 from helpers.masks import Classes
@@ -136,6 +137,22 @@ def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_half_a_folder_is_in_nobodys_way(tmp_path, monkeypatch):
+    for name in "ab":
+        labelme_file(tmp_path / f"{name}.json", shape("cat", BOX))
+    whole = Image.Image.save
+
+    def full(image, path):
+        if path.stem == "b":
+            raise OSError(28, "No space left on device", str(path))
+        whole(image, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        refusal(write_masks, OSError, tmp_path, tmp_path / "out", NAMES)
+    assert len(write_masks(tmp_path, tmp_path / "out", NAMES)) == 2
+
+
 @pytest.mark.parametrize(
     ("annotation", "told"),
     [
@@ -143,6 +160,9 @@ def test_a_file_that_cannot_be_drawn_is_named_and_nothing_is_written(
         ((0, 6, [[0, 0, 4, 0, 4, 4]]), "names image 0 and category 6"),
         ((0, 5, []), "has no segmentation"),
         ((0, 5, [[0, 0, 4, 4]]), "a polygon of less than 3 points"),
+        ((0, 5, [[0, 0, 4, 0, 4, 4, 2]]), "an x without its y"),
+        ((0, 5, [[0, 0, 4, np.nan, 4, 4]]), "a point at nan, far outside of its (12,"),
+        ((0, 5, [[0, 0, 1e12, 0, 4, 4]]), "a point at 1000000000000.0, far outside"),
         ((0, 5, 3), "is no COCO file"),
         ((0, 5, dict(size=[20, 12], counts=[240])), "is of (20, 12) px"),
         ((0, 5, dict(size=[12, 20], counts=[30, 9])), "run lengths of 39 px in all"),

@@ -70,6 +70,10 @@ def test_five_seeds_or_ten_err_as_often_as_the_rule_says(scatter):
     assert abs(wrong / 4000 - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 4000)
 
 
+def test_a_difference_without_any_spread_is_the_surest():
+    assert judge(np.full(5, 0.75), 0.25).p == 0 and judge(np.zeros(5)).p == 1
+
+
 def test_the_margin_says_what_is_equal():
     gain, none = np.array([0.01, -0.01, 0.00, 0.01, -0.01]), np.zeros(5)
     assert judge(gain, none, 0.005).word == UNSURE

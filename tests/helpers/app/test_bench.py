@@ -203,9 +203,24 @@ def test_an_error_is_told_and_stops_nothing(house, monkeypatch, capsys):
     assert run(monkeypatch) == 1
     assert "seed 104: NOT RECORDED, ValueError: broken" in capsys.readouterr().out
     assert len(trials.read("04_x")) == 15
+    assert run(monkeypatch, "04", "99") == 2
+    assert "no chapter 99 has a trial to record" in capsys.readouterr().err
     house["broken"] = None
     assert not run(monkeypatch)
     assert len(trials.read("04_x")) == 25
+
+
+def test_without_all_pilots_no_seed_is_trained(house, monkeypatch):
+    house["broken"] = "V"
+    assert run(monkeypatch) == 1 and run(monkeypatch, "--rates") == 1
+    assert all("lr" in job for job in house["done"])
+
+
+def test_two_trials_of_one_network_share_its_pilots(house, monkeypatch):
+    again = trials.Trial("04_x/again", dict(U={}), tune=True)
+    house["book"]["04_x"]["again"] = again
+    assert not run(monkeypatch)
+    assert len([job for job in house["done"] if "lr" in job]) == PILOTS
 
 
 # --- one job ----------------------------------------------------------------------

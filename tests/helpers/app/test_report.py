@@ -82,6 +82,16 @@ def test_what_another_model_scored_on_them_is_forgotten():
     assert not Path("run/others.json").exists()
 
 
+def test_other_pictures_of_which_all_is_ignored_are_refused(capsys):
+    write_photos(classes=3)
+    assert run(with_(FILES, classes="3", validation="0.4")) == 0
+    write_photos(4, 44, images="new", masks="new_masks", classes=3)
+    for path in Path("new_masks").iterdir():
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 255)).save(path)
+    assert "new_masks: all is ignored" in refused(capsys, NEW)
+    assert not Path("run/others.json").exists()
+
+
 def test_pictures_of_the_training_are_refused_under_any_name(capsys):
     trained()
     write_photos(4, images="new", masks="new_masks")

@@ -461,11 +461,33 @@ def test_it_ends_where_nothing_gets_better(capsys):
     line = with_(line, every="1")
     assert run(line) == 0
     rows = history_of("run")
-    best = rows.index(training.best_row(rows))
+    best = train.first_best(rows)
     assert len(rows) == best + 3 < 40
     assert f"no better validation since step {rows[best]['step']}" in (
         capsys.readouterr().out
     )
+
+
+def test_equal_scores_are_no_better():
+    rows = [dict(score=score, step=k) for k, score in enumerate([0.1, 0.5, 0.5, 0.4])]
+    train.enough(3, rows, None)
+    with pytest.raises(train.Enough):
+        train.enough(2, rows, None)
+
+
+def test_a_training_that_had_ended_ends_again(monkeypatch, capsys):
+    """Where it was interrupted between its last validation and its model."""
+    line = with_(DRAWN, steps="40", lr="0.000001", patience="2", every="1")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "run/model.pt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "save_model", full)
+        assert "run/model.pt" in refused(capsys, line)
+    assert run(line) == 0
+    rows = history_of("run")
+    assert len(rows) == train.first_best(rows) + 3 < 40
 
 
 def test_from_the_weights_of_another_training(capsys):
