@@ -142,7 +142,7 @@ def _reach(op: Op, source: Op, lo, hi):
         return _reach_upsample(op.settings, size, new_size, lo, hi)
     if op.kind == "crop":
         return lo + op.settings["before"][-1], hi + op.settings["before"][-1]
-    if op.kind == "pad":
+    if op.kind == "pad" and op.settings["mode"] != "circular":
         return lo - op.settings["before"][-1], hi - op.settings["before"][-1]
     if op.kind in FOLLOWED and size == new_size:
         return lo, hi

@@ -244,7 +244,8 @@ def _describe(node, name, sources) -> tuple[str, dict]:
         return _padding(given, spatial)
     if kind == "crop":
         return _slice(node, given, spatial)
-    if kind == "concat" and given.get("dim", 0) not in (1, -1 - spatial):
+    of_channels = given.get("dim", 0) in (1, -1 - spatial)
+    if (kind == "concat" or "softmax" in name) and not of_channels:
         return "other", {}
     return kind, {}
 

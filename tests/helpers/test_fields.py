@@ -46,6 +46,16 @@ def test_bilinear_upsampling_by_hand():
     assert (field.lo[0], field.hi[0]) == (-1, 0)
 
 
+@pytest.mark.parametrize("dim, seen", [(1, 1), (-3, 1), (2, 9), (-1, 9)])
+def test_a_softmax_along_the_picture_sees_all_of_it(dim, seen):
+    assert set(receptive_field(nn.Softmax(dim), 1, 2, 9, 9).width) == {seen}
+
+
+def test_a_border_that_wraps_around_sees_all():
+    net = nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular")
+    assert set(receptive_field(net, 1, 1, 9, 9).width) == {9}
+
+
 @pytest.mark.parametrize(
     "net, reach",
     [
