@@ -17,5 +17,6 @@
     frame.innerHTML = data.frames[index].map(k => data.parts[k]).join("");
   }
   sliders.forEach(slider => slider.addEventListener("input", show));
+  addEventListener("resize", () => { frame.style.minHeight = ""; });
   if (sliders.some(slider => slider.value !== slider.defaultValue)) show();
 })();

@@ -56,12 +56,12 @@ globalThis.largeView ??= (() => {
     stage.focus();
 
     const box = shown.viewBox?.baseVal;
-    const wide = box?.width || shown.naturalWidth;
-    const high = box?.height || shown.naturalHeight;
-    const fit = Math.min(stage.clientWidth / wide, stage.clientHeight / high);
-    let scale = fit;
+    const wide = box?.width || shown.naturalWidth || 1;
+    const high = box?.height || shown.naturalHeight || 1;
+    let scale = 1;
     // Zooms around the middle of what is seen; 0 shows all of it.
     function zoom(factor) {
+      const fit = Math.min(stage.clientWidth / wide, stage.clientHeight / high);
       const [x, y] = [stage.scrollLeft + stage.clientWidth / 2,
                       stage.scrollTop + stage.clientHeight / 2];
       const next = factor ? Math.min(Math.max(scale * factor, fit / 2), 10 * fit) : fit;

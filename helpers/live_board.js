@@ -27,9 +27,12 @@ async function liveBoard(root, data, changed) {
     const scale = Math.max(W / image.width, H / image.height);
     const wide = image.width * scale, high = image.height * scale;
     sheet.imageSmoothingQuality = "high";
-    if (C === 1) sheet.filter = "grayscale(1)";
     sheet.drawImage(image, (W - wide) / 2, (H - high) / 2, wide, high);
     const {data: bytes} = sheet.getImageData(0, 0, W, H);
+    if (C === 1) {  // a filter of the canvas would do it, but not in Safari
+      const grey = i => .2126 * bytes[i] + .7152 * bytes[i + 1] + .0722 * bytes[i + 2];
+      return Float32Array.from({length: N}, (_, i) => grey(4 * i) / 255);
+    }
     return Float32Array.from({length: C * N},
                              (_, i) => bytes[4 * (i % N) + Math.floor(i / N)] / 255);
   }
@@ -178,7 +181,10 @@ async function liveBoard(root, data, changed) {
   sheets.addEventListener("change", () => open(data.sheets[sheets.value]));
   part("again").addEventListener("click", () => open(data.sheets[sheets.value]));
   const files = part("file");
-  files.addEventListener("change", () => files.files[0] && own(files.files[0]));
+  files.addEventListener("change", () => {
+    if (files.files[0]) own(files.files[0]);
+    files.value = "";  // the same one may be chosen again
+  });
   part("undo").addEventListener("click", undo);
   kinds.forEach((kind, i) => kind.addEventListener("change", () => {
     width.value = data.brushes[i].width;

@@ -58,10 +58,11 @@ function liveNet(root, id) {
   }
   let net = null;
   return async (picture, settings) => {
-    net = net || program().then(liveStart);
+    const started = net ||= program().then(liveStart);
     try {
-      return await (await net).run(picture, settings);
+      return await (await started).run(picture, settings);
     } catch (error) {
+      started.then(({stop}) => stop(), () => {});
       net = null;  // another try loads it anew
       throw error;
     }

@@ -54,6 +54,7 @@ function liveStart(program) {
   let count = 0, broken = null;
 
   worker.onmessage = ({data: {id, share, result, error}}) => {
+    URL.revokeObjectURL(url);  // it has been read
     const job = waiting.get(id);
     if (!job) return;  // no longer wanted
     if (share !== undefined) {
@@ -77,16 +78,19 @@ function liveStart(program) {
 
   function run(picture, {progress, signal, ...settings} = {}) {
     const id = ++count;
-    return new Promise((resolve, reject) => {
+    let abort = null;
+    const answer = new Promise((resolve, reject) => {
       if (broken) throw broken;
       signal?.throwIfAborted();
       waiting.set(id, {resolve, reject, progress});
       worker.postMessage({id, picture, settings});
-      signal?.addEventListener("abort", () => {
+      abort = () => {
         if (waiting.delete(id)) worker.postMessage({unwanted: id});
         reject(signal.reason);
-      });
-    });
+      };
+      signal?.addEventListener("abort", abort);
+    });  // a signal for many runs must not keep the pictures of all
+    return answer.finally(() => signal?.removeEventListener("abort", abort));
   }
   function stop() {
     worker.terminate();

@@ -25,16 +25,17 @@ def publish(bare):
     Everything is written to `bare`: the book's own repository is not touched.
     """
     _, branch = repository()
-    git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(bare))
+    # Without a caller's own, such as GIT_INDEX_FILE, which git sets for a hook.
+    env = {k: text for k, text in os.environ.items() if not k.startswith("GIT_")}
+    git("init", "--quiet", "--bare", f"--initial-branch={branch}", str(bare), env=env)
     here = [f"--git-dir={bare}", f"--work-tree={ROOT}"]
-    env = dict(os.environ)
     for who in ("AUTHOR", "COMMITTER"):
         env[f"GIT_{who}_NAME"] = "book"
         env[f"GIT_{who}_EMAIL"] = "book@localhost"
     git(*here, "add", "--all", str(ROOT), env=env)
-    tree = git(*here, "write-tree")
+    tree = git(*here, "write-tree", env=env)
     commit = git(*here, "commit-tree", tree, "-m", "The working tree", env=env)
-    git(*here, "update-ref", f"refs/heads/{branch}", commit)
+    git(*here, "update-ref", f"refs/heads/{branch}", commit, env=env)
     return bare
 
 

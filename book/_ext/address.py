@@ -16,7 +16,8 @@ COPIES = [*sorted((ROOT / "notebooks").glob("*.ipynb")), ROOT / "CITATION.cff"]
 def repository():
     """Return the address and the branch of _config.yml."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    return config["repository"]["url"].rstrip("/"), config["repository"]["branch"]
+    url, branch = config["repository"]["url"], config["repository"]["branch"]
+    return url.rstrip("/").removesuffix(".git"), branch
 
 
 def addressed(path):
@@ -32,4 +33,4 @@ def addressed(path):
 
 if __name__ == "__main__":
     for path in COPIES:
-        path.write_text(addressed(path), encoding="utf-8")
+        path.write_text(addressed(path), encoding="utf-8", newline="\n")

@@ -18,7 +18,8 @@ FOLD = re.compile(r"<details>\s*<summary>(.*?)</summary>.*?</details>", re.S)
 BOOK = (
     "README.md", "LICENSE", "LICENSE-TEXT", "CITATION.cff", "Makefile", "_config.yml",
     "_toc.yml", "conftest.py", "constraints.txt", "pyproject.toml", "requirements.txt",
-    "requirements-colab.txt", "book", "helpers", "notebooks", "tests",
+    "requirements-colab.txt", "book", "helpers", "notebooks", "tests", ".ci", ".github",
+    ".gitignore", ".pre-commit-config.yaml",
 )  # fmt: skip
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 
@@ -54,13 +55,16 @@ def write_book(out):
             top = store.ROOT / name
             for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
                 inside = path.relative_to(store.ROOT)
-                if path.is_file() and not LEFT_OUT & set(inside.parts):
+                if not path.is_file() or LEFT_OUT & set(inside.parts):
+                    continue
+                if path == top or not store.stray(path):
                     book.write(path, Path("unet-family-book", inside))
 
 
 def write_all(app, exception):
     """Write what the page of downloads names."""
-    if exception or "book/downloads" not in app.env.found_docs:
+    asked = "book/downloads" in app.env.found_docs
+    if exception or app.builder.format != "html" or not asked:
         return
     folder = Path(app.outdir) / FOLDER
     (folder / "exercises").mkdir(parents=True, exist_ok=True)

@@ -76,6 +76,8 @@ def write(translator, node, tag):
 
 def write_font(app, exception):
     """Cut the font down to the book's signs, beside the pages' style."""
+    if exception or app.builder.format != "html":
+        return
     source = distribution("ziamath").locate_file(FULL)
     options = subset.Options(flavor="woff", layout_features=["math"])
     font = subset.load_font(str(source), options)

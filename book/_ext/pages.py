@@ -105,6 +105,8 @@ def lighten(app, exception):
     scripts that need the whole page anyway. Links to Chinese pages, the sidebar's too,
     are said to be Chinese.
     """
+    if exception or app.builder.format != "html":
+        return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         light = CHINESE.sub(r'\1 lang="zh-Hant"', ICONS.sub("", text))

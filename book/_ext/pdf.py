@@ -5,12 +5,14 @@ open and the folded code left out; pypdf binds them. It lies beside the pages, a
 _build/html/book.pdf.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import yaml
 from bs4 import BeautifulSoup
@@ -38,12 +40,12 @@ def contents(site=SITE):
 
 def chromium():
     """Return the path of Chromium; stop if there is none."""
-    for name in NAMES:
+    for name in (os.environ.get("CHROMIUM", ""), *NAMES):
         if path := shutil.which(name):
             return path
     sys.exit(
         f"none of {', '.join(NAMES)} is installed: Chromium prints the PDF (in Debian: "
-        "apt-get install chromium)"
+        "apt-get install chromium; elsewhere name its program in CHROMIUM)"
     )
 
 
@@ -71,7 +73,7 @@ def link_inside(book, first):
             if address.scheme != "file":
                 continue
             del link["/A"]
-            page = Path(unquote(address.path))
+            page = Path(url2pathname(address.path))
             if page in first:
                 target = book.pages[first[page]].indirect_reference
                 goto = ArrayObject([target, NameObject("/Fit")])

@@ -59,6 +59,8 @@ def sections(html):
         return found
     for tag in article.select(LEFT_OUT):
         tag.decompose()
+    for cell in article.select("td, th, br"):
+        cell.insert_after(" ")  # or the words of two cells were one
     for section in article.select("section[id]"):
         title = section.find(re.compile("^h[1-6]$"))
         parts = []

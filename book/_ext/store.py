@@ -18,14 +18,34 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "_build" / ".jupyter_cache"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def listed():
+    """Return the notebooks of the table of contents, not what else lies there."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    found = []
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            path = ROOT / f"{chapter['file']}.ipynb"
+            if path.parent.name == "notebooks":
+                found.append(path)
+    return found
+
+
+NOTEBOOKS = listed()
+
+
+def stray(path):
+    """Whether a file is a system's or an editor's own, such as .DS_Store."""
+    return path.name.startswith(".") or path.name.endswith((".pyc", "~"))
 
 
 def tagged(path, tags):
@@ -54,20 +74,23 @@ def fingerprint(path):
     These are the helpers, the requirements, what any chapter exports, the learning
     rates, the chapter's claims, and the tables recorded for it (04_resunet.csv for
     04_resunet.ipynb); where it shows recorded networks, their weights. A chapter that
-    asks for the trials of the others depends on their trials, claims and tables too.
+    asks for the trials of the others depends on their trials, claims and tables too;
+    one that shows what is in place of the real sets, on which these are.
     """
-    files = [p for p in (ROOT / "helpers").rglob("*") if p.suffix != ".pyc"]
+    files = [p for p in (ROOT / "helpers").rglob("*") if not stray(p)]
     files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]
-    text = path.read_text(encoding="utf-8")
+    text, sets = path.read_text(encoding="utf-8"), []
+    if "real.ready(" in text:
+        sets = sorted(p.name for p in (ROOT / "downloads" / "real").glob("[!.]*"))
     if "live_demos.recorded(" in text:
         files += (path.parent / "weights").glob("*.safetensors")
     if "chapters.trials(" in text:
         tags, claims = ["export", "trial"], claimed(path, None)
-        files += path.parent.glob("[0-9]*.csv")
+        files += [*path.parent.glob("[0-9]*.csv"), path.with_name("two_machines.csv")]
     else:
         tags, claims = ["export"], claimed(path, path.stem)
         files += path.parent.glob(f"{path.stem}*.csv")
-    digest = hashlib.sha256(claims.encode())
+    digest = hashlib.sha256(f"{claims}{sets}".encode())
     for file in sorted(file for file in files if file.is_file()):
         digest.update(f"{file.relative_to(ROOT)}".encode() + file.read_bytes())
     for notebook in NOTEBOOKS:
@@ -106,7 +129,8 @@ def forget_stale():
 
 def drop_pages():
     """Remove the pages that an earlier build made."""
-    shutil.rmtree(ROOT / "_build" / "html", ignore_errors=True)
+    if (ROOT / "_build" / "html").exists():
+        shutil.rmtree(ROOT / "_build" / "html")
 
 
 def store(path, notebook, **data):
@@ -126,7 +150,7 @@ def execute(path):
     mark, start = fingerprint(path), time.perf_counter()
     notebook = nbformat.read(path, as_version=4)
     quiet = ["--log-level=ERROR"]  # a kernel warns of TCP, which stays on this machine
-    client = NotebookClient(notebook, timeout=900, extra_arguments=quiet)
+    client = NotebookClient(notebook, timeout=2400, extra_arguments=quiet)
     client.execute(cwd=path.parent)
     seconds = time.perf_counter() - start
     store(path, notebook, execution_seconds=seconds, fingerprint=mark)
@@ -142,7 +166,7 @@ def run(paths):
         print(f"{number} of {len(todo)}: {path.stem} ... ", end="", flush=True)
         try:
             print(f"{execute(path):.0f} s", flush=True)
-        except CellExecutionError as error:
+        except (CellExecutionError, CellTimeoutError) as error:
             sys.exit(f"stopped\n\n{error}")
 
 

@@ -4,7 +4,9 @@ addEventListener("DOMContentLoaded", () => {
   const results = document.getElementById("search-results");
   const query = new URLSearchParams(location.search).get("q") || "";
   const stemmer = new Stemmer();
-  const words = splitQuery(query.toLowerCase()).map(word => stemmer.stemWord(word));
+  const typed = splitQuery(query.toLowerCase());
+  const stems = typed.map(word => stemmer.stemWord(word));
+  const words = [...new Set([...typed, ...stems])];  // a stem need not be in the text
   const count = text => words.filter(word => text.toLowerCase().includes(word)).length;
 
   function explain(item) {

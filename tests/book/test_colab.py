@@ -41,7 +41,7 @@ def published(tmp_path_factory):
 def run(folder, source, env=None):
     """Run code in a folder as a fresh Python, with further environment variables."""
     command = [sys.executable, "-c", source]
-    env = os.environ | (env or {})
+    env = os.environ | dict(LC_ALL="C", LANGUAGE="") | (env or {})
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=env)
 
 

@@ -1,6 +1,7 @@
 """book/_ext/downloads.py: what a reader takes along."""
 
 import re
+import subprocess
 import zipfile
 
 import nbformat
@@ -32,21 +33,24 @@ def test_the_zip_holds_what_the_book_needs_and_nothing_made(tmp_path, monkeypatc
     monkeypatch.setattr(store, "ROOT", tmp_path)
     for name in downloads.BOOK:
         path = tmp_path / name
-        if "." in name or name.isupper() or name in ("LICENSE-TEXT", "Makefile"):
-            path.write_text(name)
-        else:
+        if name in ("book", "helpers", "notebooks", "tests", ".ci", ".github"):
             (path / "__pycache__").mkdir(parents=True)
             (path / "__pycache__" / "x.pyc").write_text("made")
+            (path / ".DS_Store").write_text("made")
             (path / "own.py").write_text("own")
+        else:
+            path.write_text(name)
     (tmp_path / "_build").mkdir()
     (tmp_path / "_build" / "page.html").write_text("made")
     downloads.write_book(tmp_path / "book.zip")
     with zipfile.ZipFile(tmp_path / "book.zip") as book:
         names = book.namelist()
     assert len(names) == len(downloads.BOOK) and "unet-family-book/README.md" in names
-    assert not [name for name in names if "pyc" in name or "_build" in name]
+    assert not re.findall("pyc|_build|DS_Store", " ".join(names))
 
 
 def test_the_zip_names_all_that_is_tracked():
-    listed = {path.name for path in store.ROOT.iterdir()}
-    assert set(downloads.BOOK) <= listed
+    command = ["git", "ls-files", "-z"]
+    tracked = subprocess.check_output(command, cwd=store.ROOT, text=True)
+    names = {path.split("/")[0] for path in tracked.strip("\0").split("\0")}
+    assert set(downloads.BOOK) == names

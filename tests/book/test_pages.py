@@ -18,6 +18,11 @@ def changed(change, body):
     return context["body"]
 
 
+def built(folder):
+    """What Sphinx hands over at the end of a build of pages into a folder."""
+    return SimpleNamespace(outdir=folder, builder=SimpleNamespace(format="html"))
+
+
 def test_the_states_of_widgets_leave_a_page_and_its_scripts_stay():
     kind = {"type": "application/vnd.jupyter.widget-state+json", "id": "a"}
     state, other = SimpleNamespace(attributes=kind), SimpleNamespace(attributes={})
@@ -90,7 +95,7 @@ def test_pages_keep_no_icons_no_index_and_wait_for_no_script(tmp_path):
     }.items():
         (static / name).parent.mkdir(parents=True)
         (static / name).write_text(text)
-    pages.lighten(SimpleNamespace(outdir=tmp_path), None)
+    pages.lighten(built(tmp_path), None)
     page, search = (tmp_path / f"{name}.html" for name in ("page", "search"))
     assert page.read_text() == f"<head>{first}{other.format(' defer')}{body}"
     assert index.replace("<script", "<script defer") in search.read_text()
@@ -104,7 +109,7 @@ def test_links_to_chinese_pages_are_chinese(tmp_path):
     page = tmp_path / "page.html"
     other = '<a href="a.html">a</a>'
     page.write_text(f'<a class="x" href="book/zh_tw.html">中文</a>{other}')
-    pages.lighten(SimpleNamespace(outdir=tmp_path), None)
+    pages.lighten(built(tmp_path), None)
     link = '<a class="x" href="book/zh_tw.html" lang="zh-Hant">中文</a>'
     assert page.read_text() == f"{link}{other}"
 

@@ -48,7 +48,9 @@ def pages():
 def articles(pages):
     """The book's own part of every page: path to soup."""
     found = {path: page.select_one("article") for path, page in pages.items()}
-    return {path: article for path, article in found.items() if article}
+    found = {path: article for path, article in found.items() if article}
+    assert len(found) > len(store.NOTEBOOKS)
+    return found
 
 
 def place(path):
@@ -236,7 +238,7 @@ def test_the_ledger_holds_every_verdict_once(pages):
         return sorted(box["id"] for p in paths for box in pages[p].select(".verdict"))
 
     told = verdicts(SITE.glob("notebooks/*.html"))
-    assert verdicts([SITE / "book" / "ledger.html"]) == told == sorted(set(told))
+    assert verdicts([SITE / "book" / "ledger.html"]) == told == sorted(set(told)) != []
 
 
 def test_no_chapter_is_heavy_to_load(pages, closing):

@@ -1,6 +1,7 @@
 """The verdicts that pages quote from the stored runs."""
 
 import copy
+import sys
 
 import nbformat
 import pytest
@@ -9,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from book._ext import store, tally
 from helpers import page, survival
+from tests import verdicts
 
 LINE = dict(label="1,000 steps", low=0.01, high=0.05, mean=0.03, margin=0.03)
 
@@ -136,6 +138,19 @@ def test_a_page_gets_what_it_asks_for(run, monkeypatch):
         tally.fill(None, "book/ledger", ["<!-- verdicts: tabel -->"])
 
 
+def test_a_new_a_lost_and_another_word_are_told():
+    def row(slug, word):
+        return dict(slug=slug, chapter="02", word=word)
+
+    old = [row("a", "holds"), row("b", "holds"), row("c", "holds")]
+    new = [row("b", "undecided"), row("c", "holds"), row("d", "holds")]
+    assert verdicts.changes(old, new) == [
+        "02, a: holds -> (none)",
+        "02, b: holds -> undecided",
+        "02, d: (none) -> holds",
+    ]
+
+
 def test_the_boxes_come_from_the_store(run, monkeypatch, tmp_path):
     path = tmp_path / "02_unet.ipynb"
     nbformat.write(run, path)
@@ -145,3 +160,24 @@ def test_the_boxes_come_from_the_store(run, monkeypatch, tmp_path):
     store.store(path, run, execution_seconds=1, fingerprint="a")
     found = tally.stored()
     assert list(found) == ["02_unet"] and "skips" in found["02_unet"]
+
+
+STORES = """
+from pathlib import Path
+import nbformat
+from book._ext import store
+store.FOLDER, path = Path({folder!r}), Path({path!r})
+notebook = nbformat.read(path, 4)
+store.store(path, notebook, execution_seconds=1, fingerprint="a")
+"""
+
+
+def test_a_build_that_executed_a_chapter_fails(run, monkeypatch, tmp_path, capfd):
+    path, folder = tmp_path / "02_unet.ipynb", tmp_path / "store"
+    nbformat.write(run, path)
+    monkeypatch.setattr(store, "FOLDER", folder)
+    assert store.unchanged([sys.executable, "-c", "pass"]) == 0
+    assert store.unchanged([sys.executable, "-c", "raise SystemExit(3)"]) == 3
+    code = STORES.format(folder=str(folder), path=str(path))
+    assert store.unchanged([sys.executable, "-c", code]) == 1
+    assert "The build executed 02_unet.ipynb" in capfd.readouterr().out

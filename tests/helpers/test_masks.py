@@ -99,8 +99,9 @@ def test_other_values_are_no_mask_but_listed_with_the_ways_out(tmp_path, pixels,
 def test_colour_and_transparency_that_both_differ_are_refused(tmp_path):
     path = save(tmp_path / "m.png", MIXED)
     must_say(refusal(read_mask, ValueError, path), path, "both in colour and in")
-    MIXED[..., 3] = 0  # what is hidden under full transparency is no empty mask
-    path = save(tmp_path / "m.png", MIXED)
+    hidden = MIXED.copy()
+    hidden[..., 3] = 0  # what is hidden under full transparency is no empty mask
+    path = save(tmp_path / "m.png", hidden)
     must_say(refusal(read_mask, ValueError, path), path, "both in colour and in")
 
 

@@ -216,6 +216,14 @@ def test_without_all_pilots_no_seed_is_trained(house, monkeypatch):
     assert all("lr" in job for job in house["done"])
 
 
+def test_a_trial_may_ask_for_seeds_of_its_own(house, monkeypatch):
+    own = trials.Trial("04_x/own", dict(W=dict(lr=0.1)), record=range(100, 103))
+    house["book"]["04_x"]["own"] = own
+    assert not run(monkeypatch)
+    table = trials.read("04_x")
+    assert sorted(set(table[table.trial == "own"].seed)) == [100, 101, 102]
+
+
 def test_two_trials_of_one_network_share_its_pilots(house, monkeypatch):
     again = trials.Trial("04_x/again", dict(U={}), tune=True)
     house["book"]["04_x"]["again"] = again
@@ -303,10 +311,13 @@ def recorded():
 
 
 def test_the_record_belongs_to_this_code():
-    """Of every third variant; `python -m helpers.app.bench --check` looks at all."""
+    """Of each trial and every third variant; `bench --check` looks at all."""
     names = recorded()
     then = bench.noted(names)
-    now = bench.marks(bench.variants(names)[::3])
+    keys, first = bench.variants(names), {}
+    for key in keys:
+        first.setdefault(key[:2], key)  # of each trial, and then of others
+    now = bench.marks(list(dict.fromkeys([*first.values(), *keys[::3]])))
     assert not bench.changed(now, then), "the code has changed: make bench"
 
 

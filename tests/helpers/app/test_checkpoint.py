@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from helpers import training
-from helpers.app.checkpoint import Checkpoint
+from helpers.app.checkpoint import Checkpoint, walk
 from helpers.app.files import whole
 from tests.helpers.toys import same_run, small, squares
 
@@ -99,6 +99,19 @@ def test_a_checkpoint_of_another_training_is_refused(file, other):
     if isinstance(value, int | float):
         assert re.search(rf"\({name} [\d.]+, not {value}\)", str(caught.value))
     assert file.read_bytes() == content
+
+
+def test_a_new_schedule_goes_on_where_the_old_one_was():
+    rates = []
+    for steps in (1, 6):
+        optimizer = torch.optim.AdamW(small().parameters(), 0.02)
+        schedule = training.one_cycle(optimizer, 0.02, 10)
+        walk(schedule, steps)
+        for _ in range(6 - steps):
+            optimizer.step()
+            schedule.step()
+        rates.append(schedule.get_last_lr())
+    assert rates[0] == rates[1] and rates[0] != [0.02]
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "list", "weights"])

@@ -88,6 +88,21 @@ def test_pooled_over_the_set_whatever_the_order(order):
     assert 0 <= low < 31 / 59 < high <= 0.75
 
 
+def test_the_interval_leaves_out_a_twentieth():
+    assert measure.interval(np.arange(1001.0), 9) == [25, 975]
+
+
+def test_the_calibration_of_classes_counts_what_is_right():
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 3, 6, 8, generator=rng)
+    labels = torch.randint(0, 3, (5, 1, 6, 8), generator=rng)
+    labels[0, 0, 0] = IGNORE
+    points = np.array(measured(TensorDataset(images, labels), maps=3)["calibration"])
+    counted, right = labels != IGNORE, images.argmax(1, keepdim=True) == labels
+    assert points[:, 2].sum() == counted.sum()
+    assert (points[:, 1] * points[:, 2]).sum() == pytest.approx(right[counted].sum())
+
+
 def test_the_interval_is_over_objects_where_pictures_are_grouped():
     counts = np.array([[[9, 10]]] * 10 + [[[1, 10]]] * 10, float)
     alone = measure.summary(counts, [str(k) for k in range(20)])["interval"]

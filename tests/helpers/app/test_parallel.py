@@ -258,10 +258,15 @@ def test_bad_arguments_end_both_processes(tmp_path):
 def test_what_takes_too_long_is_ended(tmp_path):
     """With all its processes, wherever they belong; they say where they were."""
     script = tmp_path / "sleeps_too_long.py"
-    script.write_text("import time; time.sleep(60)")
+    script.write_text(
+        "import os, pathlib, time\n"
+        "pathlib.Path(__file__ + os.environ['RANK']).touch()\n"
+        "time.sleep(60)"
+    )
     with pytest.raises(subprocess.TimeoutExpired) as late:
-        parallel.launch(2, str(script), seconds=4)
-    assert "Fatal Python error: Aborted" in late.value.__notes__[0]
+        parallel.launch(2, str(script), seconds=12)
+    assert all(Path(f"{script}{rank}").exists() for rank in "01")
+    assert late.value.__notes__[0].count("Fatal Python error: ") == 3
     running = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert not [words for words in running if str(script) in (words or [])]
 

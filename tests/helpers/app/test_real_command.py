@@ -32,7 +32,7 @@ def run(*words):
 
 
 def git(folder, *words):
-    who = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     order = ["git", "-C", str(folder), *who, *words]
     done = subprocess.run(order, check=True, capture_output=True, text=True)
     return done.stdout.strip()

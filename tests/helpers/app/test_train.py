@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -215,6 +216,8 @@ def test_values_and_what_is_ignored_by_a_file(capsys):
     Path("names.json").write_text('{"none": 0, "both": 1, "ignore": 2}')
     assert run(with_(FILES, colours="names.json")) == 0
     assert about("run")["names"] == ["none", "both"]
+    reading = sources.from_colours(Path("names.json")).how
+    assert reading.of("m", np.array([[0, 1, 2]])).tolist() == [[[0, 1, 255]]]
 
 
 def test_a_class_that_the_training_masks_lack_is_said(capsys):
@@ -319,6 +322,53 @@ def test_other_groups_are_another_training(capsys):
     assert "run/checkpoint.pt belongs to another training (steps 6, not 8; split" in err
     err = refused(capsys, "report run")
     assert "other pictures validate in run than when it was trained" in err
+
+
+def test_no_object_is_on_both_sides_of_a_fold():
+    groups, held = list("aabbcc"), []
+    for fold in range(3):
+        train_on, validation = sources.folded(groups, 3, fold, 0)
+        assert not {groups[i] for i in train_on} & {groups[i] for i in validation}
+        assert sorted([*train_on, *validation]) == list(range(6))
+        held += validation
+    assert sorted(held) == list(range(6))
+
+
+def test_a_range_counts_in_training_and_in_use():
+    """Of 12 bits in files of 16: all is as with the same pictures of 8 bits."""
+    write_photos()
+    Path("deep").mkdir()
+    for path in Path("photos").iterdir():
+        values = np.asarray(Image.open(path)).astype(np.uint16) * 16
+        tifffile.imwrite(f"deep/{path.stem}.tif", values, photometric="rgb")
+    assert run(with_(FILES, out="a")) == 0
+    assert run(with_(FILES, images="deep", span="0 4080", out="b")) == 0
+    for a, b in zip(history_of("a"), history_of("b"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    found = []
+    for name, picture in (("a", "photos/0.png"), ("b", "deep/0.tif")):
+        line = f"predict --model {name}/model.pt --image {picture} --out {name}.png"
+        assert run(line) == 0
+        found.append(np.asarray(Image.open(f"{name}.png")))
+    assert (found[0] == found[1]).mean() > 0.99
+
+
+def test_the_seed_counts():
+    assert run(with_(DRAWN, out="a")) == 0
+    assert run(with_(DRAWN, seed="1", out="b")) == 0
+    assert [r["loss"] for r in history_of("a")] != [r["loss"] for r in history_of("b")]
+
+
+def test_sides_are_turned_alike_and_none_are_none():
+    image = torch.arange(9.0).reshape(1, 1, 3, 3)
+    seen = set()
+    for _ in range(40):
+        images, masks = train.FLIPS["sides"](image, -image)
+        assert torch.equal(masks, -images)
+        seen.add(tuple(images.flatten().tolist()))
+    both = image, image.flip(-1)
+    assert seen == {tuple(one.flatten().tolist()) for one in both}
+    assert train.FLIPS["none"] is None and train.FLIPS["all"] is training.flips
 
 
 def test_folds_hold_out_each_picture_once(capsys):

@@ -85,7 +85,7 @@ def test_a_picture_that_is_too_small_is_mirrored_with_its_mask():
         torch.tensor([[[[1.0, 2, 3]]]]), torch.tensor([[[[0.0, 1, 1]]]])
     )
     image, mask = windows.Crops(source, [0], (2, 5))[0]
-    assert image.tolist() == [[[1, 2, 3, 2, 1]] * 1 * 2] or image.shape == (1, 2, 5)
+    assert image.tolist() == [[[1, 2, 3, 2, 1]] * 2]
     assert image[0, 0].tolist() == [1, 2, 3, 2, 1]
     assert mask[0, 1].tolist() == [0, 1, 1, 1, 0]
 
