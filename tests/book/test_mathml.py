@@ -41,7 +41,8 @@ def test_what_cannot_be_drawn_is_refused(tex, why):
 
 def test_the_font_has_all_signs_and_roots_that_grow(tmp_path):
     (tmp_path / "_static").mkdir()
-    mathml.write_font(SimpleNamespace(outdir=tmp_path), None)
+    html = SimpleNamespace(format="html")
+    mathml.write_font(SimpleNamespace(outdir=tmp_path, builder=html), None)
     font = TTFont(tmp_path / mathml.FONT)
     assert font["cmap"].getBestCmap().keys() >= set(map(ord, "√(∑𝑥′"))
     grown = font["MATH"].table.MathVariants.VertGlyphCoverage.glyphs
