@@ -56,7 +56,7 @@ $(ENV): requirements.txt constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No Python at '$(PYTHON)': install Python 3.11 to 3.13, or name yours: make book PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v[:2] <= (3, 13) and "The book needs Python 3.11 to 3.13, and $(PYTHON) is %d.%d; name another: make book PYTHON=python3.12" % v[:2])'
 	@echo 'Making the environment in .venv: some minutes, once'
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	@touch $@
 

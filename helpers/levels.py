@@ -56,6 +56,7 @@ def numbers(path, pixels, shades=True):
 def brightness(path, pixels, strict):
     """The levels (H, W) of a binary mask: grey, brightest channel, or opacity."""
     values = pixels.values
+    finite(path, values)
     if pixels.palette is not None:
         used = np.unique(values)
         seen = pixels.palette[used]

@@ -155,8 +155,7 @@ async function livePaint(root) {
     control?.addEventListener("input", () => show(demo));
   for (const skip of skips) skip.addEventListener("change", demo.ask);
   part("slide").addEventListener("click", () => {
-    if (busy) return;  // what it answered before is not there yet
-    last = found && show(demo);
+    last = busy ? null : found && show(demo);  // while it runs, nothing to compare
     slides += 1;
     demo.board.slide();
   });

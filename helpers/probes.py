@@ -37,9 +37,10 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     low, high = period
     # Closer, and neighbours would cover the gap; wider, and no dot need be inside.
     if not 8 <= low <= high <= size - 14:
+        way_out = f": take images of {high + 14} px or more" if 8 <= low <= high else ""
         raise ValueError(
             f"period is {period}; images of {size} px need 8 <= shortest <= longest "
-            f"<= {size - 14}: this period needs images of {high + 14} px or more"
+            f"<= {size - 14}{way_out}"
         )
     return tensors(n, _lattice, size, period, rng)
 

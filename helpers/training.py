@@ -94,7 +94,7 @@ def fit(
     history, best, losses = [], None, []
     if checkpoint:
         history, best = checkpoint.load(settings, net, optimizer, schedule)
-    if history and engine:  # it may have ended just here
+    if history and engine and not checkpoint.longer:  # it may have ended just here
         history, best = engine.from_main(history, best)
     done = history[-1]["step"] if history else 0
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)

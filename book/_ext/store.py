@@ -75,7 +75,7 @@ def fingerprint(path):
     rates, the chapter's claims, and the tables recorded for it (04_resunet.csv for
     04_resunet.ipynb); where it shows recorded networks, their weights. A chapter that
     asks for the trials of the others depends on their trials, claims and tables too;
-    one that shows what is in place of the real sets, on which these are.
+    one that shows real pictures, on which of the real sets are in place.
     """
     files = [p for p in (ROOT / "helpers").rglob("*") if not stray(p)]
     files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]

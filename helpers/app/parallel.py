@@ -23,11 +23,12 @@ BOOK = Path(__file__).resolve().parents[2]
 class Engine:
     """All that there is: a GPU, and every process that torchrun launched.
 
-    `fit` calls `prepare` once, then the step that it returns, and after each validation
-    `from_main`. `finish` gives the network back as it was. Accelerate's own settings
-    hold, such as the environment's ACCELERATE_MIXED_PRECISION=bf16. `watch(history,
-    best)` is called in every process after each validation, and may end the training by
-    an error of its own. Raises ValueError where Accelerate does not see all processes.
+    `fit` calls `prepare` once, then the step that it returns, and `from_main` after
+    each validation and where a training goes on. `finish` gives the network back as it
+    was. Accelerate's own settings hold, such as the environment's
+    ACCELERATE_MIXED_PRECISION=bf16. `watch(history, best)` is called in every process
+    just then, and may end the training by an error of its own. Raises ValueError where
+    Accelerate does not see all processes.
     """
 
     def __init__(self, watch=None):
@@ -133,7 +134,8 @@ def launch(processes, *command, seconds=120):
         except subprocess.TimeoutExpired as late:
             parent = psutil.Process(running.pid)
             for process in [*parent.children(recursive=True), parent]:
-                with contextlib.suppress(psutil.NoSuchProcess):
+                # ValueError: Windows has no such signal.
+                with contextlib.suppress(psutil.NoSuchProcess, ValueError):
                     process.send_signal(signal.SIGABRT)
             running.wait()
             late.add_note(whole(err))

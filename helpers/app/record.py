@@ -46,7 +46,8 @@ def mark(job):
 def execute(job):
     """Do one job: the job, and its row of the table, rounded.
 
-    An error keeps no other job waiting: the row is then a text that tells it. A pilot
+    An error keeps no other job waiting: the row is then a text that tells it (of a
+    pilot, it keeps the seeds waiting, whose rate is not chosen). A pilot
     whose rate was too high for a finite loss has a row, and loses.
     """
     try:

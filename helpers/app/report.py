@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,7 +49,8 @@ def report(run, images=None, masks=None, group=None, out=None):
     out, own = out or run / "report.html", training.args.group
     parts = [sheet.paragraph(training.lead, "lead"), *progress(training)]
     title = "Validation pictures"
-    source = sources.read(training.args, training.how, training.fold)
+    with complete(run):
+        source = sources.read(training.args, training.how, training.fold)
     now = same_pictures(run, source, training)
     samples = Subset(source.samples, source.validation)
     parts += scored(title, CHOSEN, training, training.scores, samples, own)
@@ -78,14 +80,9 @@ def opened(run):
     asked = dict(history["settings"])
     fold = asked.pop("fold", None)
     args = SimpleNamespace(**asked)
-    try:
+    with complete(run):
         settle(args)
-    except AttributeError as error:
-        raise ValueError(
-            f"{run / 'history.json'} is damaged, its settings lack {error.name!r}: "
-            "train it again"
-        ) from error
-    how = sources.reading(args)
+        how = sources.reading(args)
     score = kind(about["classes"])
     lead = (
         f"{about['network']} on {len(scores['data']['train'])} pictures: validation "
@@ -95,6 +92,20 @@ def opened(run):
         net=net, about=about, history=history, scores=scores, args=args, how=how,
         fold=None if fold is None else fold - 1, lead=lead, kind=score,
     )  # fmt: skip
+
+
+@contextmanager
+def complete(run):
+    """A setting that is asked for and is not there is a ValueError."""
+    try:
+        yield
+    except AttributeError as error:
+        if not isinstance(error.obj, SimpleNamespace):
+            raise
+        raise ValueError(
+            f"{run / 'history.json'} is damaged, its settings lack {error.name!r}: "
+            "train it again"
+        ) from error
 
 
 def same_pictures(run, source, training):

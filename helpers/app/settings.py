@@ -41,11 +41,6 @@ def settle(args):
         raise ValueError(f"take one of --images, --mvtec and --drawn; here {there}")
     if not args.images:
         without_folders(args)
-    if args.folds and args.validation != VALIDATION:
-        raise ValueError(
-            f"--folds {args.folds} validates on one part of {args.folds} after the "
-            "other: leave out --validation"
-        )
     if not args.drawn and args.pictures != PICTURES:
         raise ValueError("--pictures goes with --drawn: of files, all are taken")
     if args.drawn and args.crop:

@@ -191,8 +191,8 @@ def from_folders(args, how):
         )  # fmt: skip
     names, files = names_of(samples)
     groups = grouped(names, files, args.group)
-    resized = not args.size
-    return Source(samples, names, groups, files, [], [], size, resized, samples.skipped)
+    cropped = not args.size
+    return Source(samples, names, groups, files, [], [], size, cropped, samples.skipped)
 
 
 def at_own_scale(args):

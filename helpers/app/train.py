@@ -19,7 +19,7 @@ from helpers.app.files import read_json, short_sum, write_json
 from helpers.app.lines import Stopped, many, say
 from helpers.app.measure import kind, measure
 from helpers.app.segment import plan
-from helpers.app.settings import finished, kept, settle
+from helpers.app.settings import VALIDATION, finished, kept, settle
 from helpers.app.windows import Crops, Kept, Windows, shares, survey
 from helpers.metrics import IGNORE
 from helpers.pictures import header_size
@@ -51,6 +51,11 @@ def train(args):
         return
     if parallel.launched() > 1:
         raise ValueError("--folds trains in one process: leave out torchrun")
+    if args.validation != VALIDATION:
+        raise ValueError(
+            f"--folds {args.folds} validates on one part of {args.folds} after the "
+            "other: leave out --validation"
+        )
     other = args.out.is_dir() and any(args.out.iterdir())
     if args.out.is_file() or (other and not (args.out / "fold1").exists()):
         raise ValueError(f"{args.out} holds something else: name a new --out")

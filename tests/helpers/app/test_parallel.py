@@ -271,6 +271,14 @@ def test_what_takes_too_long_is_ended(tmp_path):
     assert not [words for words in running if str(script) in (words or [])]
 
 
+def test_a_process_left_behind_keeps_nobody_waiting():
+    """It holds the outputs open; its parent's end is the end."""
+    code = "import subprocess; subprocess.Popen(['sleep', '60']); print('done')"
+    start = time.perf_counter()
+    assert parallel.launch(1, "-c", code).stdout == "done\n"
+    assert time.perf_counter() - start < 30
+
+
 # --- one process with an engine, and one of three that are not there ---------------
 
 
@@ -340,11 +348,3 @@ def test_only_an_engine_needs_accelerate():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     work(Path(sys.argv[1]))
-
-
-def test_a_process_left_behind_keeps_nobody_waiting():
-    """It holds the outputs open; its parent's end is the end."""
-    code = "import subprocess; subprocess.Popen(['sleep', '60']); print('done')"
-    start = time.perf_counter()
-    assert parallel.launch(1, "-c", code).stdout == "done\n"
-    assert time.perf_counter() - start < 30

@@ -194,10 +194,14 @@ def test_it_refuses(capsys, line, answer):
 def test_settings_that_lack_one_are_damaged(capsys):
     trained()
     history = json.loads(Path("run/history.json").read_text())
-    Path("run/history.json").write_text(json.dumps(history | dict(settings={})))
-    assert "history.json is damaged, its settings lack 'validation'" in refused(
-        capsys, "report run"
-    )
+    whole = history["settings"]
+    for name in ("validation", "split_seed"):
+        settings = {key: value for key, value in whole.items() if key != name}
+        Path("run/history.json").write_text(
+            json.dumps(dict(history, settings=settings))
+        )
+        told = f"history.json is damaged, its settings lack '{name}'"
+        assert told in refused(capsys, "report run")
 
 
 def test_pictures_that_are_gone_are_said(capsys):

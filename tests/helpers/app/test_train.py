@@ -538,6 +538,8 @@ def test_a_training_that_had_ended_ends_again(monkeypatch, capsys):
     assert run(line) == 0
     rows = history_of("run")
     assert len(rows) == train.first_best(rows) + 3 < 40
+    assert run(f"{with_(line, steps='60')} --resume") == 0  # who asks for more gets it
+    assert len(history_of("run")) > len(rows)
 
 
 def test_from_the_weights_of_another_training(capsys):
