@@ -68,20 +68,27 @@ def claimed(path, chapter):
     return json.dumps(claims)
 
 
-def fingerprint(path):
+def in_place():
+    """Return the names of the real sets that a reader has brought."""
+    return sorted(p.name for p in (ROOT / "downloads" / "real").glob("[!.]*"))
+
+
+def fingerprint(path, sets=None):
     """Return a hash of all that the run of a notebook depends on beside its cells.
 
     These are the helpers, the requirements, what any chapter exports, the learning
     rates, the chapter's claims, and the tables recorded for it (04_resunet.csv for
     04_resunet.ipynb); where it shows recorded networks, their weights. A chapter that
     asks for the trials of the others depends on their trials, claims and tables too;
-    one that shows real pictures, on which of the real sets are in place.
+    one that shows real pictures, on which of the real sets are in place: `sets`, where
+    it is run in another folder.
     """
     files = [p for p in (ROOT / "helpers").rglob("*") if not stray(p)]
     files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]
-    text, sets = path.read_text(encoding="utf-8"), []
+    text = path.read_text(encoding="utf-8")
+    shown = []
     if "real.ready(" in text:
-        sets = sorted(p.name for p in (ROOT / "downloads" / "real").glob("[!.]*"))
+        shown = in_place() if sets is None else sets
     if "live_demos.recorded(" in text:
         files += (path.parent / "weights").glob("*.safetensors")
     if "chapters.trials(" in text:
@@ -90,7 +97,7 @@ def fingerprint(path):
     else:
         tags, claims = ["export"], claimed(path, path.stem)
         files += path.parent.glob(f"{path.stem}*.csv")
-    digest = hashlib.sha256(f"{claims}{sets}".encode())
+    digest = hashlib.sha256(f"{claims}{shown}".encode())
     for file in sorted(file for file in files if file.is_file()):
         digest.update(f"{file.relative_to(ROOT)}".encode() + file.read_bytes())
     for notebook in NOTEBOOKS:

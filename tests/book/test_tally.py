@@ -181,3 +181,12 @@ def test_a_build_that_executed_a_chapter_fails(run, monkeypatch, tmp_path, capfd
     code = STORES.format(folder=str(folder), path=str(path))
     assert store.unchanged([sys.executable, "-c", code]) == 1
     assert "The build executed 02_unet.ipynb" in capfd.readouterr().out
+
+
+def test_a_set_that_is_brought_makes_its_chapter_anew_and_no_other():
+    changed = []
+    for path in store.NOTEBOOKS:
+        without = store.fingerprint(path, [])
+        if without != store.fingerprint(path, ["dsb2018"]):
+            changed.append(path.stem)
+    assert changed == ["09_real_pictures"]
