@@ -170,7 +170,7 @@ def predict(net, dataset):
     net.eval()
     logits, masks = [], []
     like = next(net.parameters(), torch.empty(0))  # a GPU's, or in double precision
-    batch = 16 if dataset[0][0].dim() == 3 else 4  # volumes want more memory
+    batch = 16 if dataset[0][0].dim() == 3 else 1  # volumes want more memory
     with torch.no_grad():
         for images, batch_masks in DataLoader(dataset, batch_size=batch):
             logits.append(main_map(net(images.to(like))).cpu())

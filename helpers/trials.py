@@ -104,8 +104,8 @@ class Trial:
     def run(self, *opened, report=None):
         """Train what the page needs, as many at a time as there are cores: the table.
 
-        Where everything is on record, that is one training of the first variant, and
-        one of each variant that the page has `opened`; else all with all seeds. Every
+        Where everything is on record, that is one training of each variant that the
+        page has `opened`, or of the first; else all with all seeds. Every
         training runs on one thread, so that its result does not depend on the
         machine's number of cores. The networks are kept: `runs[name]` lists the Runs
         in the order of the seeds. `report(done, of)` is called as they finish. The
@@ -120,7 +120,7 @@ class Trial:
         self.rows, self.runs = {}, {}
         names, seeds = self.variants, self.seeds
         if seeds is LIVE and self.on_record():
-            names, seeds = dict.fromkeys([next(iter(names)), *opened]), seeds[:1]
+            names, seeds = dict.fromkeys(opened or [next(iter(names))]), seeds[:1]
         self.train(names, seeds, report)
         live, known = self.live_table(), self.recorded(self.steps)
         agree(live, known)
@@ -153,16 +153,16 @@ class Trial:
     def train(self, names, seeds, report=None):
         """Train the variants with the seeds, side by side, each once."""
         jobs = []
-        for name in names:
-            for seed in seeds:
+        for seed in seeds:  # whose pictures the variants mostly share
+            for name in names:
                 if (name, seed) not in self.rows:
                     jobs.append((name, seed))
-        pictures, before = self._draw(jobs), self._before(jobs)
-        calls = []
-        for name, seed in jobs:
-            given = pictures[self.draws(name), seed], before.get((name, seed))
-            calls.append(joblib.delayed(self.one)(name, seed, self.steps, *given))
+        before, calls = self._before(jobs), []
+        for job in jobs:
+            call = joblib.delayed(self.one)(*job, self.steps, before=before.get(job))
+            calls.append(call)
         done = side_by_side(calls, report or page.Progress().runs)
+        pictures.cache_clear()
         for (name, seed), (run, row) in zip(jobs, done):
             self.runs.setdefault(name, []).append(run)
             self.rows[name, seed] = row
@@ -187,7 +187,7 @@ class Trial:
         own = self.settings_of(name, steps, **changes)
         net, draw = own.pop("net"), own.pop("sets", self.sets)
         evaluate, after = own.pop("evaluate", self.evaluate), own.pop("after", None)
-        sets = sets or draw(seed)
+        sets = sets or pictures(draw, seed)
         if after and before is None:
             trial, earlier = after
             same = steps if steps in trial.budgets else trial.steps
@@ -306,12 +306,6 @@ class Trial:
         """The function of the seed that draws a variant's pictures."""
         return self.variants[name].get("sets", self.sets)
 
-    def _draw(self, jobs):
-        """The pictures of each (function, seed), drawn side by side."""
-        wanted = dict.fromkeys((self.draws(name), seed) for name, seed in jobs)
-        calls = [joblib.delayed(draw)(seed) for draw, seed in wanted]
-        return dict(zip(wanted, side_by_side(calls)))
-
     def _before(self, jobs):
         """The networks to go on from, of each (variant, seed) that has one."""
         nets = {}
@@ -322,6 +316,12 @@ class Trial:
                 for run in trial.trained(earlier, seeds):
                     nets[name, run.seed] = run.net
         return nets
+
+
+@functools.lru_cache(1)
+def pictures(draw, seed):
+    """What `draw` draws for a seed, kept until others are asked for."""
+    return draw(seed)
 
 
 def start(net, sets, before=None):

@@ -73,7 +73,11 @@ def one_thread():
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_over():
-    """What a module's tests have freed does not stay with their process."""
+    """What a module's tests drew and freed does not stay with their process."""
     yield
+    from helpers import data  # not in the process that only hands out the tests
+
+    data.common_task.cache_clear()
+    data.kinds_of_defects.cache_clear()
     gc.collect()
     memory.give_back()

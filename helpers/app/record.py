@@ -18,17 +18,6 @@ def trials_of(chapter):
     return chapters.trials(chapter)
 
 
-@functools.lru_cache(2)
-def pictures(chapter, trial, variant, seed):
-    """The pictures of a job: the variants of a seed mostly share them."""
-    return drawn(trials_of(chapter)[trial].draws(variant), seed)
-
-
-@functools.lru_cache(2)
-def drawn(draw, seed):
-    return draw(seed)
-
-
 def variant(job):
     """The trial of a job, and the name of the variant in it."""
     trial = trials_of(job["chapter"])[job["trial"]]
@@ -61,13 +50,12 @@ def execute(job):
 def train(job):
     """Train and score one job: its row."""
     trial, name = variant(job)
-    sets = pictures(job["chapter"], job["trial"], name, job["seed"])
     changes, canary = {}, fingerprint.canary()
     if os.environ.get("BENCH_GPU"):
         changes, canary = on_gpu(trial, name)
     if "lr" in job:  # a pilot: its validation score is all that counts
         changes |= dict(lr=job["lr"], evaluate=no_scores)
-    run, row = trial.one(name, job["seed"], job["steps"], sets, **changes)
+    run, row = trial.one(name, job["seed"], job["steps"], **changes)
     last = job["steps"] == max(trial.budgets, default=0)
     if name in trial.keep and last and job["seed"] == trials.LIVE[0]:
         keep(run, job["variant"])
