@@ -101,6 +101,8 @@ def misfit(own, state):
         there, here = tuple(tensor.shape), tuple(own[key].shape)
         if there != here:
             return f"{key} is {there} in the file and {here} in the network"
+        if tensor.is_floating_point() != own[key].is_floating_point():
+            return f"{key} holds {tensor.dtype}, not {own[key].dtype}"
         if not tensor.isfinite().all():
             return f"{key} holds values that are not finite"
 

@@ -223,11 +223,11 @@ FIRST = "stage1.rebnconvin.conv_s1.weight"
 WRONG = {  # what is in the file, and what the refusal must say
     "a key is missing": (
         lambda s: s.pop(FIRST),
-        f"1 of 798 keys are missing, first {FIRST}",
+        f"1 of 798 names are missing, first {FIRST}",
     ),
     "a key too many": (
         lambda s: s.update(head=torch.zeros(1)),
-        "it has 1 keys too many, first head",
+        "it has 1 names too many, first head",
     ),
     "another shape": (
         lambda s: s.update({"outconv.weight": torch.zeros(1, 6)}),
