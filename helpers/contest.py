@@ -6,6 +6,7 @@ or "long".
 """
 
 import pandas
+from scipy import stats
 
 from helpers import figures, verdicts
 
@@ -14,14 +15,37 @@ WORDS = ("holds", "does not hold here", "equal within 0.03", "undecided",
 SURE = "holds", "does not hold here"
 
 
-def heat_map(compared, networks, probes, budget, rival="U-Net"):
+def fields(compared, networks, probes, rival="U-Net"):
+    """The words of the whole map, a DataFrame: budget, probe, network, word, p."""
+    rows = []
+    for budget in ("short", "long"):
+        for probe in probes:
+            for network in networks:
+                found = compared(network, probe, budget, rival)
+                if found and network != rival:
+                    row = dict(budget=budget, probe=probe, network=network)
+                    rows.append(row | dict(word=found[0].word, p=found[0].p))
+    return pandas.DataFrame(rows, columns=["budget", "probe", "network", "word", "p"])
+
+
+def withdrawn(looks):
+    """Which sure words (rows of word and p) a correction for their number withdraws.
+
+    Benjamini and Hochberg's procedure at 5 %: a Series of bool.
+    """
+    corrected = stats.false_discovery_control(looks.p.clip(1e-12, 1))
+    return looks.word.isin(SURE) & (corrected > 0.05)
+
+
+def heat_map(compared, networks, probes, budget, rival="U-Net", doubted=()):
     """Show the mean scores, coloured by the difference to a rival.
 
     Grey where that difference is not sure, or so small that it is none, or nothing was
-    learned. Returns the matplotlib figure.
+    learned; with a dagger where (budget, probe, network) is `doubted`. Returns the
+    matplotlib figure.
     """
     means = pandas.DataFrame(index=list(probes), columns=list(networks), dtype=float)
-    gains = means.copy()
+    gains, signs = means.copy(), means.astype(object).fillna("")
     for probe in probes:
         for network in networks:
             found = compared(network, probe, budget, rival)
@@ -31,7 +55,9 @@ def heat_map(compared, networks, probes, budget, rival="U-Net"):
             means.loc[probe, network] = mine.mean()
             if verdict.word in SURE or network == rival:
                 gains.loc[probe, network] = gain.mean()
-    return figures.heat_map(means, gains, f"difference to {rival}")
+            if (budget, probe, network) in doubted:
+                signs.loc[probe, network] = "†"
+    return figures.heat_map(means, gains, f"difference to {rival}", signs)
 
 
 def unbeaten(compared, networks, probe, budget):

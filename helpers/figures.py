@@ -285,12 +285,12 @@ def sweep(runs, dataset):
     return figure
 
 
-def heat_map(values, differences, label, most=0.4):
+def heat_map(values, differences, label, signs, most=0.4):
     """Show a table of numbers, each field coloured by its difference to a reference.
 
-    `values` and `differences` are DataFrames of equal shape. A field without difference
-    is grey, one without value is left empty. `label` names the differences, `most` is
-    where the colours end. Returns the figure.
+    `values`, `differences` and `signs` (what stands behind a number) are DataFrames of
+    equal shape. A field without difference is grey, one without value is left empty.
+    `label` names the differences, `most` is where the colours end. Returns the figure.
     """
     shades = plt.get_cmap("PuOr_r").with_extremes(bad="#dddddd")
     figure, axis = plt.subplots(figsize=(6.4, 5.4))
@@ -301,7 +301,7 @@ def heat_map(values, differences, label, most=0.4):
             continue
         ink = clearest(fields[row, column], ("white", INK))
         place = dict(ha="center", va="center", color=ink)
-        axis.text(column, row, f"{value:.2f}", **place)
+        axis.text(column, row, f"{value:.2f}{signs.iloc[row, column]}", **place)
     axis.set_xticks(range(len(values.columns)), values.columns, rotation=35, ha="right")
     axis.set_yticks(range(len(values)), values.index)
     axis.grid(False)
@@ -439,6 +439,7 @@ def count(number) -> str:
 
 
 def _three_digits(number) -> str:
+    """A number to three digits, a larger one to the unit."""
     return f"{number:#.3g}".rstrip(".") if number < 999.5 else f"{number:,.0f}"
 
 
@@ -448,6 +449,7 @@ def duration(seconds) -> str:
 
 
 def _check_strip(images, masks, predictions, titles) -> None:
+    """Raise ValueError where masks, predictions or titles do not fit the images."""
     size = (len(images), 1, *images.shape[2:])
     for name, maps in (("masks", masks), ("predictions", predictions)):
         if maps is not None and tuple(maps.shape) != size:
@@ -458,6 +460,7 @@ def _check_strip(images, masks, predictions, titles) -> None:
 
 
 def _picture(image) -> np.ndarray:
+    """What matplotlib shows of an image (3 or 1, H, W): floats (H, W, 3) in 0..1."""
     picture = np.asarray(image, dtype=float).transpose(1, 2, 0).clip(0, 1)
     return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
 
@@ -477,6 +480,7 @@ def _runs(mask) -> str:
 
 
 def _overlay_legend(figure) -> None:
+    """Say below a figure what the colours of an overlay mean."""
     patches = []
     for name, colour in OUTCOMES.items():
         patches.append(plt.matplotlib.patches.Patch(color=colour, label=name))
@@ -484,10 +488,12 @@ def _overlay_legend(figure) -> None:
 
 
 def _is_number(value) -> bool:
+    """Whether a value is a number, which True and False are not."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _cell(value) -> str:
+    """A value in a table's cell: numbers to the right, texts to the left."""
     if not _is_number(value):
         return f'<td style="text-align:left">{html.escape(str(value))}</td>'
     text = f"{value:,}" if isinstance(value, int | np.integer) else f"{value:,.3g}"

@@ -54,11 +54,11 @@ def interval(values, share=0.95, error=groups.NONE):
 def standard_error(values, error=groups.NONE):
     """The groups.Error of the mean of some values; `error` is as in `interval`.
 
-    Of ten values the first five tell the spread. They decided that there are ten, and
-    an interval of all ten would miss more often than it says (Stein 1945). Two errors
-    are added as Welch and Satterthwaite do.
+    Of ten values, and where some of the ten are not there yet, the first five tell the
+    spread. They decided that there are ten, and an interval of all ten would miss more
+    often than it says (Stein 1945). Two errors are added as Welch and Satterthwaite do.
     """
-    tell = values[:FIRST] if len(values) == 2 * FIRST else values
+    tell = values[:FIRST] if len(values) <= 2 * FIRST else values
     square, freedom = np.var(tell, ddof=1) / len(values), len(tell) - 1
     other = error.size**2
     if other:
@@ -163,14 +163,18 @@ def fixed(slug):
     judged = []
     for part in parts(claims()[slug]):
         names = "trial", "better", "worse", "against", "score", "lower", "margin"
-        judged.append({name: part.get(name) for name in names})
+        row = {name: part.get(name) for name in names}
+        if "learned" in part:
+            row["learned"] = part["learned"]
+        judged.append(row)
     return hashlib.sha256(json.dumps(judged).encode()).hexdigest()[:8]
 
 
 def gains(part, results, steps):
     """Better less worse at one budget, by seed; and both arms' scores: three Series.
 
-    What is worse is another arm, or the column `against` of the same rows.
+    In the order of the seeds. What is worse is another arm, or the column `against` of
+    the same rows.
     """
     score = part.get("score", "iou")
     better = of_arm(part["better"], score, results, steps)
@@ -178,7 +182,7 @@ def gains(part, results, steps):
     worse = of_arm(*other, results, steps)
     if better is None or worse is None:
         return None
-    both = better.index.intersection(worse.index)
+    both = better.index.intersection(worse.index).sort_values()
     better, worse = better[both], worse[both]
     gain = worse - better if part.get("lower") else better - worse
     return gain, better, worse
@@ -243,7 +247,7 @@ def compare(part, results, steps):
 def judged(part, results):
     """A part of a claim: its word, and a line for each budget with three seeds or more.
 
-    A line is a dict: steps, word, mean, low, high, n, p, margin, label and text.
+    A line is a dict: steps, and what `told` returns.
     "undecided" where nothing is known yet.
     """
     judgements, all_gains, lines = {}, {}, []
@@ -254,15 +258,24 @@ def judged(part, results):
             continue
         verdict, gain = found[:2]
         judgements[steps], all_gains[steps] = verdict, gain
-        row = verdict._asdict() | dict(steps=steps, label=f"{steps:,} steps")
-        row["margin"] = part.get("margin", MARGIN)
-        lines.append(row | dict(text=line(*found)))
+        row = told(f"{steps:,} steps", found, part.get("margin", MARGIN))
+        lines.append(row | dict(steps=steps))
     if not judgements:
         return "undecided", lines
     last, first = max(judgements), min(judgements)
     seeds = all_gains[last].index.intersection(all_gains[first].index)
     error = error_of_groups(part, results, [last, first], seeds)
     return over_time(judgements, all_gains, error), lines
+
+
+def told(label, found, margin=MARGIN):
+    """A line of a box from what `compare` returns, a dict.
+
+    label, word, mean, low, high, n, p, margin and text: see `page.budget_lines`.
+    """
+    return found[0]._asdict() | dict(
+        label=label, margin=margin, text=line(*found, margin)
+    )
 
 
 def too_wide(part, results, steps, seeds):
@@ -315,15 +328,21 @@ def lead(part, results, steps, seeds):
     return max(ends)
 
 
-def line(verdict, gain, better, worse):
-    """The numbers of one comparison as text; it takes what `compare` returns."""
+def line(verdict, gain, better, worse, margin=MARGIN):
+    """The numbers of one comparison as text; it takes what `compare` returns.
+
+    With more digits where the margin is small.
+    """
+    digits = 2 if margin >= 0.01 else 4
     sure = verdict.low > 0 or verdict.high < 0
     small = ", sure and smaller than the margin" * (verdict.small and sure)
     if verdict.small and verdict.word == "undecided":
         small = "; that they learned more than the margin is not shown"
+    more = f"+.{digits + 1}f"
     return (
-        f"{trials.spread(better)} against {trials.spread(worse)}: {gain.mean():+.3f} "
-        f"({verdict.low:+.3f} to {verdict.high:+.3f}), n = {verdict.n}{small}"
+        f"{trials.spread(better, digits)} against {trials.spread(worse, digits)}: "
+        f"{gain.mean():{more}} ({verdict.low:{more}} to {verdict.high:{more}}), "
+        f"n = {verdict.n}{small}"
     )
 
 

@@ -78,10 +78,6 @@ def test_what_06_says_of_its_short_runs_is_on_record():
     assert 44 < horses.looks.max() < 46
     beyond = horses[horses.iou > horses.constant + 0.1]
     assert list(beyond.index.unique("variant")) == ["U-Net, equal seconds"]
-    one = trials.rates().query("network == 'U²-Net, one loss' and budget == 'short'")
-    means = one.groupby("lr").validation.mean()
-    assert means.idxmax() == 0.0125
-    assert round(means[0.0125] - means[0.03], 3) == 0.024
 
 
 def test_what_09_says_of_slices_is_on_record():
@@ -135,3 +131,18 @@ def test_what_01_02_and_03_say_of_long_trainings_is_on_record():
     assert (means["V-Net"], means["V-Net, no batch norm"]) == (0.94, 0.90)
     sums = trials_of("03_vnet")["residual"].recorded().xs(1000, level="steps")
     assert 0.035 < sums.until_line.min() and sums.until_line.max() < 0.08
+
+
+def test_what_08_says_of_4000_steps_of_touching_and_of_itself_is_on_record():
+    bench = trials_of("08_lineage")
+    ladder, rivals = bench["common"].recorded(), dict(worse="U-Net")
+    for score in ("iou", "scratch", "border"):
+        part = rivals | dict(better="U-Net + input norm", score=score)
+        assert verdicts.compare(part, ladder, 4000)[0].word == "equal within 0.03"
+    piles = bench["coins"].recorded(bench["coins"].steps)
+    means = piles.iou.groupby(level="variant").mean()
+    assert means.drop("FCN-8s").min() > 0.975
+    pair = bench["itself"].recorded().iou.unstack("variant")
+    gain = (pair["once"] - pair["again"]).to_numpy()
+    assert verdicts.judge(gain).word == "holds"
+    assert {verdicts.judge(few).word for few in gain.reshape(-1, 5)} == {"undecided"}

@@ -29,6 +29,24 @@ def test_the_map_is_grey_without_a_sure_difference_and_empty_without_a_record():
     assert shades.mask.tolist() == [[False, False, True], [True, True, True]]
 
 
+def test_what_a_correction_withdraws_bears_a_dagger_on_the_map():
+    words = contest.fields(compared, NETWORKS, ["now", "later"], "old")
+    assert words[["budget", "probe", "network"]].values.tolist() == [
+        ["short", "now", "new"],
+        ["short", "now", "same"],
+    ]
+    assert words.word.tolist() == ["holds", "equal within 0.03"]
+    assert not contest.withdrawn(words).any()
+    others = [dict(word="undecided", p=0.5)] * 60
+    many = pandas.concat([words, pandas.DataFrame(others)], ignore_index=True)
+    many.loc[0, "p"] = 0.04
+    gone = contest.withdrawn(many)
+    assert gone.tolist() == [True] + 61 * [False]
+    doubted = [("short", "now", "new"), ("long", "now", "same")]
+    figure = contest.heat_map(compared, NETWORKS, ["now"], "short", "old", doubted)
+    assert [t.get_text() for t in figure.axes[0].texts] == ["0.50", "0.70†", "0.50"]
+
+
 def test_unbeaten_are_those_that_nobody_surely_beats():
     assert contest.unbeaten(compared, NETWORKS, "now", "short") == ["new"]
     assert contest.unbeaten(compared, ["same", "old"], "now", "short") == [

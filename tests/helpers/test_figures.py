@@ -253,9 +253,10 @@ def test_counts_in_words():
 def test_heat_map_shows_every_number_and_greys_what_is_none():
     values = pandas.DataFrame([[0.5, 0.91], [0.25, 0.75]], ["a", "b"], ["x", "y"])
     gaps = pandas.DataFrame([[0.0, 0.41], [np.nan, 0.1]], ["a", "b"], ["x", "y"])
-    figure = figures.heat_map(values, gaps, "difference")
+    signs = pandas.DataFrame([["", "†"], ["", ""]], ["a", "b"], ["x", "y"])
+    figure = figures.heat_map(values, gaps, "difference", signs)
     axis = figure.axes[0]
-    assert [t.get_text() for t in axis.texts] == ["0.50", "0.91", "0.25", "0.75"]
+    assert [t.get_text() for t in axis.texts] == ["0.50", "0.91†", "0.25", "0.75"]
     assert axis.texts[1].get_color() == "white"  # on the darkest field
     fields = axis.images[0].to_rgba(axis.images[0].get_array())
     assert tuple(fields[1, 0][:3].round(2)) == (0.87, 0.87, 0.87)
