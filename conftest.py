@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from book._ext import store
-from tests import colab
+from tests import colab, timings
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
@@ -153,17 +153,17 @@ class Keeper:
             executed = nbformat.read(EXECUTED / notebook.name, as_version=4)
             store.store(notebook, executed, **data)
             chapter = notebook.stem
-            self.runs.append((chapter, data["execution_seconds"], data["peak_mib"]))
+            peak = data["peak_mib"] * 2**20
+            self.runs.append((chapter, data["execution_seconds"], peak))
             self.new += self.verdicts.rows(chapter, self.boxes(executed))
             recorded = self.verdicts.recorded()
             self.old += [row for row in recorded if row["chapter"] == chapter]
 
     def pytest_terminal_summary(self, terminalreporter):
-        total = ("total", time.perf_counter() - self.start, self.memory.peak / 2**20)
+        total = ("total", time.perf_counter() - self.start, self.memory.peak)
         say = terminalreporter.write_line
-        say(f"{'chapter':24}{'seconds':>10}{'MiB peak':>10}")
-        for chapter, seconds, peak in [*sorted(self.runs), total]:
-            say(f"{chapter:24}{seconds:10.1f}{peak:10.0f}")
+        for line in timings.table(self.runs, total):
+            say(line)
         changed = self.verdicts.changes(self.old, self.new)
         say(f"\n{len(self.new)} verdicts, {len(changed)} changed since verdicts.csv")
         for line in changed:

@@ -20,6 +20,7 @@ class Error(NamedTuple):
 
 
 NONE = Error(0, 1)
+DRAWS = 1000  # of groups, of the bootstrap
 
 
 def add_up(counts, names):
@@ -44,14 +45,19 @@ def score(counts):
 
 def of_sums(sums):
     """The same of what the groups add up to, (..., classes, 2)."""
-    above, below = np.moveaxis(sums, -1, 0)
-    ratios = np.where(below > 0, above / np.maximum(below, 1), np.nan)
-    there = ~np.isnan(ratios)
-    total = np.where(there, ratios, 0).sum(axis=-1)
+    each = ratios(sums)
+    there = ~np.isnan(each)
+    total = np.where(there, each, 0).sum(axis=-1)
     return np.where(there.any(axis=-1), total / np.maximum(there.sum(-1), 1), np.nan)
 
 
-def error(*arms, draws=1000):
+def ratios(sums):
+    """One sum over the other, of (..., 2); NaN where the second is 0."""
+    above, below = np.moveaxis(sums, -1, 0)
+    return np.where(below > 0, above / np.maximum(below, 1), np.nan)
+
+
+def error(*arms):
     """The Error, from the choice of the test groups, of a score or of a gain.
 
     An arm is an array of counts (seeds, groups, classes, 2), all of the same groups.
@@ -64,8 +70,8 @@ def error(*arms, draws=1000):
     if groups == 1:
         return NONE
     chances = np.full(groups, 1 / groups)
-    often = np.random.default_rng(0).multinomial(groups, chances, size=draws)
-    means = np.zeros(draws)
+    often = np.random.default_rng(0).multinomial(groups, chances, size=DRAWS)
+    means = np.zeros(DRAWS)
     for k, arm in enumerate(arms):  # each group as often as it is drawn
         sums = np.einsum("dg,sgcn->dscn", often, arm)
         means += (-1) ** k * of_sums(sums).mean(axis=1)

@@ -14,6 +14,8 @@ from scipy import ndimage
 IGNORE = 255  # the label of pixels that are neither trained on nor scored
 THRESHOLDS = torch.linspace(0.02, 0.98, 49)
 CUTS = [round(cut, 2) for cut in THRESHOLDS.tolist()]  # the same, rounded
+TOLERANCE = 2  # px between two outlines that agree
+DRAWS = 200  # sets of pictures, of the bootstrap
 
 
 def iou(found, masks, each=False):
@@ -26,17 +28,22 @@ def iou(found, masks, each=False):
     return value if each else value.item()
 
 
-def iou_by_pictures(found, masks, draws=200):
+def iou_by_pictures(found, masks):
     """How much the pooled IoU depends on which pictures were tested: a deviation.
 
-    Standard deviation of the pooled IoU over `draws` sets of as many pictures, drawn
+    Standard deviation of the pooled IoU over 200 sets of as many pictures, drawn
     with replacement from these (the bootstrap); the same pictures at every call.
     """
     both, union = _areas(found, masks, each=True)
     random = torch.Generator().manual_seed(0)
-    drawn = torch.randint(len(both), (draws, len(both)), generator=random)
+    drawn = torch.randint(len(both), (DRAWS, len(both)), generator=random)
     both, union = both[drawn].sum(1), union[drawn].sum(1)
     return torch.where(union > 0, both / union.clamp(min=1), 1.0).std().item()
+
+
+def overlap(found, truth):
+    """Pixels in both of two bool masks and in either, for the IoU: [[both, either]]."""
+    return [[(found & truth).sum().item(), (found | truth).sum().item()]]
 
 
 def dice(found, masks, each=False):
@@ -51,8 +58,8 @@ def iou_at_half(logits, masks):
     return iou(logits > 0, masks)
 
 
-def boundary_f1(found, masks, tolerance=2):
-    """F1 score of the outlines: the share of each within `tolerance` px of the other.
+def boundary_f1(found, masks):
+    """F1 score of the outlines: the share of each within 2 px of the other.
 
     Mean over the images (float) in which at least one of the two has an outline, since
     marking nothing where nothing is shows no skill; NaN where there is none. One empty
@@ -63,7 +70,7 @@ def boundary_f1(found, masks, tolerance=2):
     values = []
     for a, b in zip(found.numpy(), masks.numpy()):
         if a.any() or b.any():
-            values.append(_outline_f1(a[0], b[0], tolerance))
+            values.append(_outline_f1(a[0], b[0]))
     return sum(values) / len(values) if values else math.nan
 
 
@@ -135,15 +142,18 @@ def confusion(found, labels, classes):
     return pairs.reshape(classes, classes)
 
 
-def class_counts(matrix):
-    """Pixels in both and in either, of each class of a matrix: (classes, 2)."""
-    both = matrix.diag()
-    return torch.stack([both, matrix.sum(0) + matrix.sum(1) - both], dim=1)
+def class_counts(found, labels, classes):
+    """Pixels of each class in both label maps and in either: [[both, either], ...].
+
+    What is IGNORE is left out. Raises ValueError as `confusion` does.
+    """
+    both, either = _areas_of_classes(confusion(found, labels, classes))
+    return torch.stack([both, either], dim=1).tolist()
 
 
 def class_iou(matrix):
     """IoU of each class (classes,), of a confusion matrix; NaN if it nowhere occurs."""
-    both, union = class_counts(matrix).T
+    both, union = _areas_of_classes(matrix)
     return torch.where(union > 0, both / union.clamp(min=1), math.nan)
 
 
@@ -192,12 +202,20 @@ def _iou_at_thresholds(logits, masks):
 
 
 def _areas(found, masks, each):
+    """Pixels in both masks and in either: of the whole set, or (N,) of each image."""
     found, masks = _binary(found, masks)
     axes = tuple(range(int(each), found.ndim))
     return (found & masks).sum(axes), (found | masks).sum(axes)
 
 
+def _areas_of_classes(matrix):
+    """Pixels in both and in either, of each class of a confusion matrix."""
+    both = matrix.diag()
+    return both, matrix.sum(0) + matrix.sum(1) - both
+
+
 def _binary(found, masks):
+    """Both masks as bool; ValueError for unequal shapes and for what is no mask."""
     if found.shape != masks.shape or found.ndim not in (4, 5):
         raise ValueError(
             f"masks of shape {tuple(found.shape)} and {tuple(masks.shape)} cannot be "
@@ -220,6 +238,7 @@ def _as_bool(mask):
 
 
 def _warn_of_empty(masks):
+    """Warn whoever called the caller where no mask shows anything."""
     if not masks.any():
         warnings.warn(
             "no mask of this set shows anything: finding nothing scores 1, and no "
@@ -228,11 +247,12 @@ def _warn_of_empty(masks):
         )
 
 
-def _outline_f1(a, b, tolerance):
+def _outline_f1(a, b):
+    """Boundary F1 of two bool arrays (H, W) or (D, H, W); 0 if one is empty."""
     if not a.any() or not b.any():
         return 0.0
     a = a & ~ndimage.binary_erosion(a, border_value=0)
     b = b & ~ndimage.binary_erosion(b, border_value=0)
-    precision = (ndimage.distance_transform_edt(~b)[a] <= tolerance).mean()
-    recall = (ndimage.distance_transform_edt(~a)[b] <= tolerance).mean()
+    precision = (ndimage.distance_transform_edt(~b)[a] <= TOLERANCE).mean()
+    recall = (ndimage.distance_transform_edt(~a)[b] <= TOLERANCE).mean()
     return 2 * precision * recall / max(precision + recall, 1e-9)

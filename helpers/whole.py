@@ -44,11 +44,6 @@ def answers(run, pictures, change=None):
         yield real.answer(run.net, image).sigmoid() > run.threshold
 
 
-def overlap(found, truth):
-    """Pixels in both masks and in either, the two numbers of the IoU."""
-    return [[(found & truth).sum().item(), (found | truth).sum().item()]]
-
-
 def pooled(name, counts, pictures):
     """A score, of counts (pictures, classes, 2), and its counts by group."""
     counts = groups.add_up(counts, pictures.groups)
@@ -60,7 +55,7 @@ def iou_scores(found, pictures):
     """IoU, pooled, of masks that were found one by one."""
     counts = []
     for one, truth in zip(found, truths(pictures)):
-        counts.append(overlap(one, truth))
+        counts.append(metrics.overlap(one, truth))
     return pooled("iou", counts, pictures)
 
 
@@ -279,17 +274,12 @@ CELLS = len(real.FACTS["pv_el_cells"]["classes"])
 KINDS = [1, 2, 3]  # of the classes of a cell, those that are defects
 
 
-def class_counts(found, labels, classes):
-    """The two numbers of the IoU of each class: a list of pairs."""
-    return metrics.class_counts(metrics.confusion(found, labels, classes)).tolist()
-
-
 def classes_of(run, pictures, classes):
     """Counts of each class in each whole picture."""
     counts = []
     for image, labels in pictures:
         found = real.answer(run.net, image).argmax(0, keepdim=True)
-        counts.append(class_counts(found, labels, classes))
+        counts.append(metrics.class_counts(found, labels, classes))
     return counts
 
 
@@ -303,7 +293,7 @@ def most_frequent():
             often[k] += labels[0] == k
     guess, counts = often.argmax(0, keepdim=True), []
     for _, labels in streets.test:
-        counts.append(class_counts(guess, labels, STREETS))
+        counts.append(metrics.class_counts(guess, labels, STREETS))
     return pooled("mean_iou", counts, streets.test)
 
 
@@ -336,7 +326,8 @@ def one_kind(test):
     for k in KINDS:
         counts = []
         for _, labels in test:
-            counts.append(class_counts(torch.full_like(labels, k), labels, CELLS))
+            guess = torch.full_like(labels, k)
+            counts.append(metrics.class_counts(guess, labels, CELLS))
         counts = np.array(counts, float)[:, KINDS]
         rows.append(pooled("mean_iou", counts, test))
     return max(rows, key=lambda row: row["mean_iou"])

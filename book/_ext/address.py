@@ -5,17 +5,18 @@ CITATION.cff.
 """
 
 import re
-from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIES = [*sorted((ROOT / "notebooks").glob("*.ipynb")), ROOT / "CITATION.cff"]
+from book._ext import store
+
+NOTEBOOKS = sorted((store.ROOT / "notebooks").glob("*.ipynb"))
+COPIES = [*NOTEBOOKS, store.ROOT / "CITATION.cff"]
 
 
 def repository():
     """Return the address and the branch of _config.yml."""
-    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((store.ROOT / "_config.yml").read_text(encoding="utf-8"))
     url, branch = config["repository"]["url"], config["repository"]["branch"]
     return url.rstrip("/").removesuffix(".git"), branch
 

@@ -14,24 +14,20 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import yaml
 from bs4 import BeautifulSoup
 from pypdf import PdfWriter
 from pypdf.generic import ArrayObject, NameObject
 
-ROOT = Path(__file__).resolve().parents[2]
-SITE = ROOT / "_build" / "html"
+from book._ext import store
+
+SITE = store.ROOT / "_build" / "html"
 HIDDEN = '<a class="the-pdf" href="../book.pdf" hidden'
 NAMES = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 
 def contents(site=SITE):
     """Return the pages of the table of contents, in order; stop if one is missing."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    names = [toc["root"]]
-    for part in toc["parts"]:
-        names += [chapter["file"] for chapter in part["chapters"]]
-    pages = [site / f"{name}.html" for name in names]
+    pages = [site / f"{name}.html" for name in store.contents()]
     missing = [page.name for page in pages if not page.is_file()]
     if missing:
         sys.exit(f"{site} has no {', '.join(missing)}: run `make book` first")

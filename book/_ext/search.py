@@ -15,6 +15,7 @@ from bs4 import BeautifulSoup
 from sphinx.search.en import SearchEnglish
 
 TEXTS = "_static/search_texts.js"
+SPLITTER = Path(__file__).with_name("split_query.js")
 CHINESE = re.compile(r"([\u4e00-\u9fff]+)")
 LEFT_OUT = "script, style, svg, .headerlink, .tag_remove-input, math"
 
@@ -22,15 +23,7 @@ LEFT_OUT = "script, style, svg, .headerlink, .tag_remove-input, math"
 class English(SearchEnglish):
     """Sphinx's English, and Chinese in pairs of signs."""
 
-    js_splitter_code = """
-function splitQuery(query) {
-  const words = query.split(/[^\\p{Letter}\\p{Number}_]+/gu).filter(word => word);
-  return words.flatMap(word => word.split(/([\\u4e00-\\u9fff]+)/).flatMap(part =>
-    /^[\\u4e00-\\u9fff]{2,}/.test(part)
-      ? [...part].slice(1).map((sign, i) => part[i] + sign)
-      : part || []));
-}
-"""
+    js_splitter_code = SPLITTER.read_text(encoding="utf-8")
 
     def split(self, input):
         """The words of a text."""

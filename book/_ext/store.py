@@ -28,16 +28,19 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "_build" / ".jupyter_cache"
 
 
+def contents():
+    """Return the names of all pages of the table of contents, in order."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    names = [toc["root"]]
+    for part in toc["parts"]:
+        names += [chapter["file"] for chapter in part["chapters"]]
+    return names
+
+
 def listed():
     """Return the notebooks of the table of contents, not what else lies there."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    found = []
-    for part in toc["parts"]:
-        for chapter in part["chapters"]:
-            path = ROOT / f"{chapter['file']}.ipynb"
-            if path.parent.name == "notebooks":
-                found.append(path)
-    return found
+    paths = [ROOT / f"{name}.ipynb" for name in contents()]
+    return [path for path in paths if path.parent.name == "notebooks"]
 
 
 NOTEBOOKS = listed()

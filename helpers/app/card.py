@@ -65,6 +65,7 @@ def row(name, scores):
 
 
 def told_group(about):
+    """What the pictures were divided by, in words."""
     return f"`{about['group']}`" if about.get("group") else "picture, at random"
 
 

@@ -94,6 +94,7 @@ class Main(nn.Module):
         self.net = net
 
     def forward(self, image):
+        """Logits (N, K, H, W) of pictures (N, 3, H, W)."""
         return main_map(self.net(image))
 
 

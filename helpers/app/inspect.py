@@ -24,6 +24,7 @@ CARDS = 60  # on a contact sheet
 SHOWN = 5  # refusals in words
 MOSTLY, SELDOM = 0.5, 0.25  # share of the object: perhaps black and white are swapped
 LITTLE = 0.1  # share of the range of 16 bits
+VALUES = 30  # in masks of classes
 
 
 def inspect(args):
@@ -268,10 +269,10 @@ def is_misread(mask, reading):
     return False
 
 
-def proposed(pairs, most=30):
+def proposed(pairs):
     """A settings file for --colours, from the values in all masks, to be confirmed.
 
-    Nothing is proposed for more than `most` values or for fractions: such masks are no
+    Nothing is proposed for more than VALUES or for fractions: such masks are no
     classes. Beside class numbers, 255 and -1 usually mean: ignore.
     """
     total = Counter()
@@ -281,7 +282,7 @@ def proposed(pairs, most=30):
         except ValueError:
             continue
     kinds = set(map(type, total))
-    if not total or len(kinds) > 1 or len(total) > most:
+    if not total or len(kinds) > 1 or len(total) > VALUES:
         return []
     if kinds == {float} and not all(map(float.is_integer, total)):
         return []

@@ -35,7 +35,8 @@ def measure(net, configuration, samples, names, objects):
         logits = answer(net, image, configuration)
         if several:
             curves.add_classes(logits, mask)
-            counts.append(class_counts(logits, mask))
+            found = logits.argmax(0, keepdim=True)
+            counts.append(metrics.class_counts(found, mask, len(logits)))
         else:
             levels.append(curves.add(logits, mask))
     threshold = None
@@ -44,7 +45,7 @@ def measure(net, configuration, samples, names, objects):
         threshold = metrics.CUTS[number]
         for level, (_, mask) in zip(levels, each(samples)):
             found = (level > number)[None]
-            counts.append(mask_counts(found, mask))
+            counts.append(metrics.overlap(found, mask[None].bool()))
             row = {}
             if mask.ndim == 3:
                 edge = metrics.boundary_f1(found, mask[None])
@@ -72,19 +73,6 @@ def kind(count):
     return "IoU" if count == 1 else "mean IoU"
 
 
-def mask_counts(found, mask):
-    """Counts [[both, either]] of masks (1, 1, ...) and (1, ...)."""
-    truth = mask[None].bool()
-    return [[(found & truth).sum().item(), (found | truth).sum().item()]]
-
-
-def class_counts(logits, labels):
-    """Counts (K, 2) of logits (K, ...) and a label map (1, ...)."""
-    found = logits.argmax(0, keepdim=True)
-    matrix = metrics.confusion(found, labels, len(logits))
-    return metrics.class_counts(matrix).tolist()
-
-
 def score(counts):
     """Pooled IoU of counts (pictures, classes, 2), the mean of the classes that occur.
 
@@ -102,24 +90,15 @@ def summary(counts, objects):
     total = groups.add_up(counts, objects)
     n = len(total)
     often = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    drawn, by_class = [], []
-    for times in often:  # how often each object is drawn
-        of_draw = (total * times[:, None, None]).sum(axis=0)
-        drawn.append(score(of_draw[None]))
-        by_class.append(ratios(of_draw))
+    drawn = np.einsum("dg,gkc->dkc", often, total)  # each as often as it is drawn
+    pooled, by_class = groups.of_sums(drawn), groups.ratios(drawn)
+    if total.shape[1] == 1:
+        pooled = np.nan_to_num(pooled, nan=1.0)  # as in `score`
     classes = []
-    own = ratios(total.sum(axis=0))
-    for k, column in enumerate(np.array(by_class).T):
-        value = None if np.isnan(own[k]) else float(own[k])
+    for own, column in zip(groups.ratios(total.sum(axis=0)), by_class.T):
+        value = None if np.isnan(own) else float(own)
         classes.append(dict(iou=value, interval=interval(column, n)))
-    drawn = np.array(drawn, float)  # None becomes NaN
-    return dict(iou=score(total), interval=interval(drawn, n), classes=classes)
-
-
-def ratios(counts):
-    """IoU of each class of counts (classes, 2); NaN where it occurs nowhere."""
-    both, either = counts.T
-    return np.where(either > 0, both / np.maximum(either, 1), np.nan)
+    return dict(iou=score(total), interval=interval(pooled, n), classes=classes)
 
 
 def interval(values, n):
@@ -160,6 +139,7 @@ class Curves:
         self.calibrate(p[counted], right)
 
     def calibrate(self, p, right):
+        """Add pixels: the probability of each, and whether it was right (both (n,))."""
         which = (p * BINS).long().clamp(max=BINS - 1).numpy()
         weights = np.ones(len(which)), p.double().numpy(), right.double().numpy()
         for k, each in enumerate(weights):

@@ -135,6 +135,7 @@ def told(found, about, image=None):
 
 
 def ending(about):
+    """How the names of found masks end: NIfTI of volumes, PNG of pictures."""
     return ".nii.gz" if about.get("volumes") else ".png"
 
 

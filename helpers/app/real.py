@@ -166,6 +166,7 @@ LEAN = ("--filter=blob:none", "--no-tags", "--no-write-fetch-head", "--refmap=")
 
 
 def clone_of(name):
+    """Where the clone of a set's origin lies until the set is in place."""
     return real.ROOT / f"{name}.git.part"
 
 

@@ -187,6 +187,7 @@ def other_pictures(run, training, source, images, masks, group):
 
 
 def figure(width=6.4, height=3):
+    """A matplotlib figure of so many inches, which no window shows, and its axes."""
     found = Figure(figsize=(width, height), layout="constrained", dpi=96)
     return found, found.subplots()
 
@@ -231,6 +232,7 @@ def scored(title, note, training, scores, samples, group):
 
 
 def worst_first(row):
+    """What a picture's row is sorted by: its IoU, 1 where there is none."""
     return 1 if row["iou"] is None else row["iou"]
 
 
@@ -347,6 +349,7 @@ def settings(training):
 
 
 def number(value):
+    """A score to three digits, a dash where there is none."""
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -356,4 +359,5 @@ def between(interval, start=", 95 % interval "):
 
 
 def told_size(size):
+    """Sides in words: 64 x 96."""
     return " x ".join(map(str, size))

@@ -2,11 +2,11 @@
 
 import itertools
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from helpers import chapters, fields, trace
+from helpers.app import windows
 from helpers.training import main_map
 
 TILE, STEP = 256, 32  # px: margins stay a small part; five poolings fall on one grid
@@ -66,7 +66,7 @@ def answer_all(net, image, size, tiling):
         if logits.shape[-2:] == (height, width):
             return logits
     overlap_tile = chapters.load("02_unet").overlap_tile
-    image = mirrored(image, *tiling)
+    image = lengthened(image, *tiling)
     logits = overlap_tile(net, image, *tiling).cpu()
     return logits[:, :height, :width]
 
@@ -116,14 +116,13 @@ def at_once(net, image):
         return main_map(net(image[None].to(like)))[0].cpu()
 
 
-def mirrored(image, tile, margin):
+def lengthened(image, tile, margin):
     """A side too short for overlap-tile's mirror, continued to full tiles."""
     pads = [(0, 0)]
     for side in image.shape[-2:]:
         missing = -side % tile
         pads.append((0, missing if missing + margin >= side else 0))
-    # NumPy mirrors as often as it takes; torch refuses what is beyond one picture.
-    return torch.from_numpy(np.pad(image.numpy(), pads, mode="reflect"))
+    return windows.mirrored(image, pads)
 
 
 # --- tiles ------------------------------------------------------------------------

@@ -39,10 +39,12 @@ def write_page(path, title, parts):
 
 
 def heading(text):
+    """A heading of the second level."""
     return f"<h2>{html.escape(text)}</h2>"
 
 
 def paragraph(text, kind=""):
+    """A paragraph of text, of a class of sheet.css."""
     return f'<p class="{kind}">{html.escape(text)}</p>'
 
 
@@ -61,6 +63,7 @@ def table(rows, header):
 
 
 def cells(row, tag):
+    """A row of a table; `tag` is th or td."""
     line = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in row)
     return f"<tr>{line}</tr>"
 
@@ -120,6 +123,7 @@ def middle(values):
 
 
 def shrunk(image, side, mode):
+    """A picture (C, H, W) whose longer side is `side` px; a smaller one as it is."""
     height, width = image.shape[1:]
     scale = side / max(height, width)
     if scale >= 1:

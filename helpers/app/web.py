@@ -40,6 +40,7 @@ def text(net, about, card, title):
 
 
 def read(file):
+    """The text of a file that lies beside this one."""
     return (HERE / file).read_text(encoding="utf-8")
 
 

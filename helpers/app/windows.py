@@ -27,13 +27,14 @@ class Kept(Dataset):
     Those that find no room in memory are read again whenever they are asked for.
     """
 
-    def __init__(self, samples, room=ROOM):
-        self.samples, self.room, self.items = samples, room, {}
+    def __init__(self, samples):
+        self.samples, self.room, self.items = samples, ROOM, {}
 
     def __len__(self):
         return len(self.samples)
 
     def __getitem__(self, index):
+        """Image and mask, equal to those of the samples."""
         if index in self.items:
             image, mask, kind = self.items[index]
             image = image.float() / 255 if image.dtype == torch.uint8 else image
@@ -62,6 +63,7 @@ class Crops(Dataset):
         return len(self.indices)
 
     def __getitem__(self, index):
+        """Image (C, *size) and mask (1, *size), drawn anew."""
         image, mask = filled(*self.samples[self.indices[index]], self.size)
         corner = []
         for have, want in zip(image.shape[1:], self.size):
@@ -93,6 +95,7 @@ class Windows(Dataset):
         return len(self.places)
 
     def __getitem__(self, index):
+        """Image (C, *size) and mask (1, *size)."""
         number, corner = self.places[index]
         image, mask = filled(*self.samples[number], self.size)
         return piece(image, corner, self.size), piece(mask, corner, self.size)
@@ -131,6 +134,8 @@ def filled(image, mask, size):
 
 
 def mirrored(values, pads):
+    """The tensor, mirrored at its ends by `pads`: (before, after) of each axis."""
+    # NumPy mirrors as often as it takes; torch refuses what is beyond one picture.
     return torch.from_numpy(np.pad(values.numpy(), pads, mode="reflect"))
 
 

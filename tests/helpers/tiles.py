@@ -2,8 +2,8 @@
 
 Where a picture was cut, the last column of pixels on one side of the cut and the first
 on the other are nearly equal. Two pictures with such edges were neighbours, and belong
-into one part of a division. real_tiles.txt was made with it, once; now only tests
-run it.
+into one part of a division. helpers/real_tiles.txt was made with it, once; the tests
+make it again.
 """
 
 import numpy as np
