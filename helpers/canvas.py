@@ -46,6 +46,7 @@ def paint(image, mask=None, name="picture") -> HTML:
 
 
 def _check(image, mask):
+    """Raise ValueError for an image or a mask that cannot be painted on."""
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"image has shape {image.shape}; it must be (3 or 1, H, W)")
     if max(image.shape) > LARGEST:
@@ -107,6 +108,7 @@ def _tools(scored):
 
 
 def _button(part, words, pressed=None):
+    """A button that the script finds by `part`; `pressed` is its state, if any."""
     state = f' aria-pressed="{pressed}"' if pressed else ""
     return f'<button type="button" data-part="{part}"{state}>{words}</button>'
 

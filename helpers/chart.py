@@ -38,14 +38,17 @@ class Box:
 
     @property
     def shape(self) -> tuple:
+        """Shape of the map, batch first."""
         return self.ops[-1].shape
 
     @property
     def size(self) -> str:
+        """Spatial size of the map in few letters: see `size`."""
         return size(self.shape)
 
     @property
     def kind(self) -> str:
+        """Kind of the operation that makes the map, or module."""
         return "module" if self.name else self.ops[-1].kind
 
     @property
@@ -70,6 +73,7 @@ class Arrow:
 
     @property
     def skip(self) -> bool:
+        """Whether it leads into a merge and is not the main road there."""
         return self.kind in MERGES
 
 
@@ -221,16 +225,19 @@ def _source(index, ops, owner) -> tuple[Box, str]:
 
 
 def arrow_kind(step) -> str:
+    """How the arrow to a step is drawn: a key of NAMES, or flow."""
     if step.kind == "conv" and step.settings["stride"][-1] > 1:
         return "strided"
     return step.kind if step.kind in NAMES else "flow"
 
 
 def kinds_of(parts) -> list[str]:
+    """The kinds of operations, boxes or arrows, in their order."""
     return [part.kind for part in parts]
 
 
 def _into(box, arrows) -> list[Arrow]:
+    """The arrows that lead to a box."""
     return [arrow for arrow in arrows if arrow.target is box]
 
 
@@ -274,6 +281,7 @@ def _drawing_order(boxes, arrows) -> list[Box]:
     rank, order = _ranks(boxes, arrows), []
 
     def visit(box):
+        """Put a box into the order, after all that lead to it."""
         if box in order:
             return
         joining = _into(box, arrows)
@@ -314,8 +322,10 @@ def _operation(op) -> str:
 
 
 def word(op) -> str:
+    """An operation's kind as a reader knows it."""
     return SHOWN.get(op.kind, op.kind)
 
 
 def kernel(op) -> str:
+    """The size of an operation's kernel: 3×3."""
     return "×".join(map(str, op.settings["kernel"]))

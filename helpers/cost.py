@@ -162,6 +162,7 @@ def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
 
 
 def _kept_for_backward(net, *input_shape) -> int:
+    """Bytes that a forward pass in training mode keeps for the backward pass."""
     twin, x = on_meta(net, *input_shape)
     own, kept = _by_storage([*twin.parameters(), *twin.buffers()]), {}
 
@@ -193,9 +194,11 @@ def _by_storage(tensors) -> dict:
 
 
 def _storage(tensor) -> int:
+    """A number that tells a tensor's storage from any other."""
     # No public name tells storages apart that hold nothing, as those on meta.
     return tensor.untyped_storage()._cdata
 
 
 def _bytes(tensor) -> int:
+    """Size of a tensor's storage, of which it may be a part."""
     return tensor.untyped_storage().nbytes()

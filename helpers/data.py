@@ -316,10 +316,10 @@ def generator(seed, split, **sizes):
     return np.random.default_rng([seed, list(SPLITS).index(split), *sizes.values()])
 
 
-def whole_number(name, value, least, most=math.inf):
-    """Raise ValueError unless a value is a whole number in this range."""
-    if not isinstance(value, int | np.integer) or not least <= value <= most:
-        rule = f"at least {least}" if most == math.inf else f"{least} to {most}"
+def whole_number(name, value, least):
+    """Raise ValueError unless a value is a whole number of at least `least`."""
+    if not isinstance(value, int | np.integer) or value < least:
+        rule = f"at least {least}"
         raise ValueError(f"{name} is {value!r}; it must be a whole number, {rule}")
 
 

@@ -47,6 +47,7 @@ class Demo:
     """What `explore` returns: `frames` as HTML text, and the notebook's output."""
 
     def __init__(self, function, alt, choices):
+        """Make all frames: call the function with each combination of the choices."""
         self.function, self.alt, self.choices = function, alt, choices
         self.frames = []
         for values in itertools.product(*choices.values()):
@@ -58,6 +59,7 @@ class Demo:
         return as_html(self.function(**values), self.alt, values)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """What a notebook keeps: the page, and the widget for who has a kernel."""
         view = {"model_id": self.widget().model_id}
         view |= {"version_major": 2, "version_minor": 0}
         return {
@@ -123,6 +125,7 @@ def pack(frames) -> tuple[list[str], list[list[int]]]:
 
 
 def _image(figure, alt) -> str:
+    """A figure as an <img>, and closed; ValueError without a text alternative."""
     if not alt:
         plt.close(figure)
         raise ValueError("a figure in a demo needs alt=, its text alternative")
@@ -133,6 +136,7 @@ def _image(figure, alt) -> str:
 
 
 def _slider(key, name, values) -> str:
+    """A slider that stands at the first of its values, and its label."""
     first = html.escape(str(values[0]))
     return (
         f'<label for="{key}">{_words(name)}: <output for="{key}">{first}</output>'
@@ -143,4 +147,5 @@ def _slider(key, name, values) -> str:
 
 
 def _words(name) -> str:
+    """The name of an argument as a reader sees it."""
     return name.replace("_", " ")

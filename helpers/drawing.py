@@ -173,14 +173,17 @@ def describe(ops: list[Op], boxes: list[Box], title: str) -> str:
 
 
 def times(words, n) -> str:
+    """Words for what is there n times."""
     return f"{n} times {words}" if n > 1 else words
 
 
 def _map(op) -> str:
+    """A map in words: 64 channels of 32 × 32."""
     return f"{_plural(op.shape[1], 'channel')} of {' × '.join(map(str, op.shape[2:]))}"
 
 
 def _plural(number, noun) -> str:
+    """So many of a thing: 1 channel, 2 channels."""
     return f"{number} {noun}" + ("s" if number != 1 else "")
 
 
@@ -204,6 +207,7 @@ def _legend_names(arrows, ops) -> dict[str, str]:
 
 
 def _legend_name(kind, ops) -> str:
+    """A kind of arrow in words, with the sizes of the kernels that occur."""
     kernels, poolings = set(), set()
     for op in ops:
         if "kernel" in op.settings and arrow_kind(op) == kind:

@@ -114,6 +114,7 @@ def effective_receptive_field(
 
 
 def _find(ops, module) -> Op:
+    """The last operation in a module (None: the output); ValueError where none is."""
     if module is None:
         return next(op for op in ops if op.kind == "output")
     inside, known = [], set()

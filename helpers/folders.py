@@ -51,6 +51,7 @@ class ImageMaskFolder(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
+        """Image float32 (3, H, W) and mask (1, H, W), as `reading` makes it."""
         (image_path, mask_path), page = self.pairs[index], self.pages[index]
         pair = read_pair(image_path, mask_path, page, self.span, self.reading)
         return fitted(*pair, self.size)
@@ -106,6 +107,7 @@ class MVTecAD(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
+        """Image float32 (3, H, W) and mask float32 (1, H, W) of 0 and 1."""
         image, mask = self.pairs[index]
         image = read_image(image)
         mask = read_mask(mask) if mask else torch.zeros_like(image[:1])

@@ -48,6 +48,7 @@ class Place:
 
     @property
     def cell(self):
+        """Level, row and column."""
         return self.level, self.row, self.column
 
     left = property(lambda self: self.cx - self.width / 2)
@@ -96,6 +97,7 @@ def name_lines(box) -> list[str]:
 
 
 def _new_place(box, look, smallest) -> Place:
+    """A box's Place at its level, with its sizes and still without a cell."""
     beside = look.labels == "beside"
     if box.sign:
         return Place(box.level, 18, 18, 2, 2, look.slot, beside)

@@ -103,6 +103,7 @@ class Packer:
     """
 
     def __init__(self, net, *input_shape):
+        """Trace the network on an input of this shape; no line is written yet."""
         program = trace.exported(net, *input_shape)
         self.network = type(net).__name__
         self.ops = trace.operations(program)

@@ -49,6 +49,7 @@ class Binary:
     cut: float | None = None
 
     def __post_init__(self):
+        """Raise ValueError for a cut of 0 or less."""
         if self.cut is not None and not self.cut > 0:
             raise ValueError(f"a cut at {self.cut} makes all object: take more than 0")
 
@@ -115,6 +116,7 @@ class Classes:
     ignore: int | None = IGNORE
 
     def __post_init__(self):
+        """Raise ValueError for one class, or more than labels can tell."""
         if not 2 <= self.count <= IGNORE:
             raise ValueError(
                 f"{self.count} classes: there are 2 to {IGNORE}, background included, "
@@ -155,6 +157,7 @@ class Mapping:
     classes: dict
 
     def __post_init__(self):
+        """Raise ValueError for keys and labels that are none."""
         colours = [isinstance(key, tuple) for key in self.classes]
         if not colours or any(colours) != all(colours):
             raise ValueError("a mapping has values as its keys, or (r, g, b), not both")
@@ -244,8 +247,10 @@ def counted(path):
 
 
 def as_mask(found):
+    """An array of any shape as a mask, float32, with a channel in front."""
     return torch.from_numpy(found.astype(np.float32))[None]
 
 
 def as_labels(found):
+    """An array of any shape as a label map, int64, with a channel in front."""
     return torch.from_numpy(found.astype(np.int64))[None]

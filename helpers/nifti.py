@@ -54,6 +54,7 @@ class Volumes(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
+        """The volume and what `reading` makes of its labels: see the class."""
         image, mask = self.pairs[index]
         return read_volume(image), read_labels(mask, self.reading)
 

@@ -53,6 +53,7 @@ def same_header(image, mask, stacks):
 
 
 def pages_of(count):
+    """So many pages, in words."""
     return f"{count} page" if count == 1 else f"{count} pages"
 
 

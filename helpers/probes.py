@@ -25,6 +25,9 @@ from helpers.data import (
     whole_number,
 )
 
+SHRINK = 3  # photographed pixels to one of a coin's
+VOXELS = 24  # of a volume's side
+
 
 def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     """Lattices of dots with one dot missing; the mask is the dot that is not there.
@@ -74,21 +77,20 @@ def mosaics(n, size=128, seed=0, split="train", cells=(3, 6)):
     return tensors(n, _mosaic, size, split, cells, rng)
 
 
-def touching_coins(n, size=96, seed=0, split="train", count=(5, 9), shrink=3):
+def touching_coins(n, size=96, seed=0, split="train", count=(5, 9)):
     """Photographed coins, cut out and placed so that they touch.
 
     Returns a TensorDataset of images (n, 1, size, size), float32 in 0..1, and instance
     maps (n, 1, size, size), int64: 0 is background, 1, 2, ... are the coins, as many as
-    `count` says. Each split has its own of the photograph's 24 coins. `shrink` divides
-    the photograph's resolution. Raises ValueError where the coins find no room, where
-    `count` is no range of whole numbers from 1 up, and for a shrink outside 1 to 8.
+    `count` says. Each split has its own of the photograph's 24 coins. Raises ValueError
+    where the coins find no room, and where `count` is no range of whole numbers from 1
+    up.
     """
     rng = generator(seed, split, n=n, size=size)
-    whole_number("shrink", shrink, 1, 8)
     whole_number("the smallest count", count[0], 1)
     whole_number("the largest count", count[1], count[0])
     remainders = {"train": (0, 1), "validation": (2,), "test": (3,)}[split]
-    coins = [coin for i, coin in enumerate(_coins(shrink)) if i % 4 in remainders]
+    coins = [coin for i, coin in enumerate(_coins()) if i % 4 in remainders]
     return tensors(n, _pile, size, count, coins, rng)
 
 
@@ -120,7 +122,7 @@ def nuclei(n, size=64, seed=0, split="train", radius=(1.5, 16)):
     return tensors(n, _nucleated, size, radius, rng)
 
 
-def volumes(n, size=24, seed=0, split="train", noise=0.08):
+def volumes(n, seed=0, split="train", noise=0.08):
     """Tubes and rows of balls, in noise; the mask is the tubes.
 
     Both run through all slices (the first spatial axis). Any single slice shows discs,
@@ -130,16 +132,17 @@ def volumes(n, size=24, seed=0, split="train", noise=0.08):
     between balls, about as many discs belong to tubes as to balls. `noise` is the
     noise's standard deviation.
 
-    Returns a TensorDataset of images and masks (n, 1, size, size, size).
+    Returns a TensorDataset of images and masks (n, 1, 24, 24, 24).
     """
-    rng = generator(seed, split, n=n, size=size)
-    return tensors(n, _tubes, size, noise, rng)
+    rng = generator(seed, split, n=n, size=VOXELS)
+    return tensors(n, _tubes, VOXELS, noise, rng)
 
 
 # --- lattices --------------------------------------------------------------------
 
 
 def _lattice(size, period, rng):
+    """Image (3, size, size) of dots with one missing, and the mask (1, size, size)."""
     p, radius = rng.uniform(*period), rng.uniform(1.8, 2.6)
     y, x = np.mgrid[:size, :size] + 0.5
     rows = np.arange(-p / 2, size + p, p)  # beyond the edges: no gap but the one
@@ -188,7 +191,7 @@ def _cells(size, count, rng):
 
 
 @functools.cache
-def _coins(shrink):
+def _coins():
     """The 24 coins of the photograph, each cut out: grey (h, w) and mask (h, w)."""
     grey = photographs.coins()
     seeds = np.select([grey < 30, grey > 150], [1, 2])
@@ -198,8 +201,8 @@ def _coins(shrink):
     coins.sort(key=lambda coin: coin.area)
     cut_out = []
     for coin in coins:
-        grey = measure.block_reduce(coin.image_intensity, shrink, np.mean)
-        mask = measure.block_reduce(coin.image, shrink, np.mean) > 0.5
+        grey = measure.block_reduce(coin.image_intensity, SHRINK, np.mean)
+        mask = measure.block_reduce(coin.image, SHRINK, np.mean) > 0.5
         cut_out.append((grey, mask))
     return cut_out
 
@@ -232,7 +235,7 @@ def _pile(size, count, coins, rng):
     else:
         raise ValueError(
             f"no room for {count} touching coins in {size} x {size} px; take a larger "
-            "size or shrink, or a smaller count"
+            "size or a smaller count"
         )
     image = image + rng.normal(0, 0.03, shape)
     return image.clip(0, 1).astype(np.float32)[None], instances[None]

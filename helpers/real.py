@@ -34,7 +34,8 @@ BOOK = Path(__file__).resolve().parents[1]
 ROOT = BOOK / "downloads" / "real"
 FACTS = tomllib.loads((BOOK / "helpers" / "real.toml").read_text(encoding="utf-8"))
 SUMS = BOOK / "helpers" / "real_sums.txt"
-# The nuclei are tiles: a line names those that were one picture, see helpers/tiles.py.
+# The nuclei are tiles: a line names those that were one picture. How they were found:
+# tests/helpers/tiles.py.
 CUT = (BOOK / "helpers" / "real_tiles.txt").read_text(encoding="utf-8")
 TILES = [line.split() for line in CUT.splitlines()]
 AGAIN = "Take it again from its origin"
@@ -183,6 +184,7 @@ class Pictures(Dataset):
         return len(self.names)
 
     def __getitem__(self, index):
+        """Image and mask, of the module's types."""
         image, label = self.images[index], self.labels[index][None]
         if image.dtype == torch.uint8:
             image = (image.float() / 255).expand(3, -1, -1)
@@ -222,6 +224,7 @@ class Crops(Dataset):
         return (torch.stack(masks) > 0).float().mean().item()
 
     def __getitem__(self, index):
+        """Image and mask of a crop; IndexError outside 0 to n - 1."""
         if not 0 <= index < self.n:
             raise IndexError(f"crop {index} of {self.n}")
         rng = np.random.default_rng([self.seed, index])

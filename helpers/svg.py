@@ -61,6 +61,7 @@ def svg(drawn, width, height, title, words, key, name="network-wide") -> str:
 
 
 def _exchanged(x, y, turned) -> tuple[float, float]:
+    """Two coordinates or sides, exchanged where the picture is turned."""
     return (y, x) if turned else (x, y)
 
 
@@ -68,6 +69,7 @@ def _exchanged(x, y, turned) -> tuple[float, float]:
 
 
 def _box(box, place, colour, look, blank) -> str:
+    """A box, with the labels and the tip that its look has."""
     turned = look.labels == "beside"
     start = f'<g data-op="{box.result}"><title>{html.escape(box.tip)}</title>'
     if blank or not look.labels:
@@ -108,6 +110,7 @@ def _target(place, turned) -> str:
 
 
 def _circle(sign, place, colour, turned, blank) -> str:
+    """A merge as its sign in a circle."""
     x, y = _exchanged(place.cx, place.cy, turned)
     look, ink = f'fill="{colour}"', "#fff"
     if blank:
@@ -154,6 +157,7 @@ def _line(x, y) -> str:
 
 
 def _text(x, y, words, points=11.5, weight=400, style="normal", anchor="middle") -> str:
+    """Words at a place; `points` is the size of their letters."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{points}" '
         f'font-weight="{weight}" font-style="{style}" fill="currentColor">{words}'
@@ -174,6 +178,7 @@ def pale(colour: str) -> str:
 
 
 def _arrow(arrow, places, lane, turned) -> str:
+    """The line of an arrow with its head, by the way that the layout gives."""
     a, b = places[arrow.source], places[arrow.target]
     points = []
     for x, y in layout.way(a, b, lane, bool(arrow.target.sign), places.values()):
@@ -206,6 +211,7 @@ def _crop_label(a, b, lane, words, turned) -> str:
 
 
 def _points(points) -> str:
+    """Places as the text of a `points` attribute."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 

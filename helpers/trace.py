@@ -154,6 +154,7 @@ def labels(net: nn.Module, *input_shape: int, whole: type) -> list[str]:
 
 
 def _label(op) -> str | None:
+    """An operation in a few words; None for what is not told."""
     if "fft" in op.name:
         return "Fourier transform"
     if op.kind not in ("conv", "upconv"):
@@ -207,6 +208,7 @@ def _add(ops, index_of, node) -> int:
 
 
 def _add_outputs(ops, index_of, results) -> None:
+    """Append an Op for each tensor that the network returns."""
     outputs = []
     for node in results:
         if node in index_of:
@@ -219,8 +221,16 @@ def _add_outputs(ops, index_of, results) -> None:
 
 def function_name(node) -> str:
     """PyTorch's name of the function, in-place or not: conv2d, relu, cat ..."""
-    schema = getattr(node.target, "_schema", None)
+    schema = _schema(node)
     return schema.name.split("::")[1].rstrip("_") if schema else node.name
+
+
+def _schema(node):
+    """Name and arguments of the function that a node calls; None if it calls none.
+
+    PyTorch's own record, for which it has no public name.
+    """
+    return getattr(node.target, "_schema", None)
 
 
 def _describe(node, name, sources) -> tuple[str, dict]:
@@ -251,6 +261,7 @@ def _describe(node, name, sources) -> tuple[str, dict]:
 
 
 def _pointwise(node, name, sources) -> str:
+    """The kind of a call that KINDS does not know, by what it reads and returns."""
     if name == "getitem" or node.name.startswith("getitem"):
         parts = node.args[0].all_input_nodes[0].meta["val"].shape[2:]
         return "split" if parts == node.meta["val"].shape[2:] else "other"
@@ -263,7 +274,7 @@ def _pointwise(node, name, sources) -> str:
 
 def arguments(node) -> dict:
     """A call's arguments by name, defaults included; {} for an input."""
-    schema = getattr(node.target, "_schema", None)
+    schema = _schema(node)
     declared = schema.arguments if schema else []
     values = {}
     for argument in declared:
@@ -275,6 +286,7 @@ def arguments(node) -> dict:
 
 
 def _window(given, kind, spatial) -> dict:
+    """The settings of a convolution or pooling, a number for each spatial axis."""
     if "weight" in given:
         kernel = tuple(given["weight"].meta["val"].shape[2:])
     else:
@@ -303,6 +315,7 @@ def _padding(given, spatial) -> tuple[str, dict]:
 
 
 def _slice(node, given, spatial) -> tuple[str, dict]:
+    """Kind and settings of a slice: a crop of pixels, a split of channels, or other."""
     shape, result = given["self"].meta["val"].shape, node.meta["val"].shape
     axis = given["dim"] % len(shape) - 2
     if given.get("step", 1) != 1:
@@ -325,9 +338,11 @@ def _merge_crops(first: Op, second: Op) -> Op:
 
 
 def _read_once(node) -> bool:
+    """Whether nothing but this node reads its first input."""
     return len(node.all_input_nodes[0].users) == 1
 
 
 def _each(value, spatial) -> tuple[int, ...]:
+    """One number for each spatial axis, from one for all or a list."""
     values = [value] if isinstance(value, int) else list(value)
     return tuple(values * spatial if len(values) == 1 else values)

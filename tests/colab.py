@@ -8,7 +8,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from book._ext.address import ROOT, repository
+from book._ext.address import repository
+from book._ext.store import ROOT
 
 
 def git(*words, env=None):

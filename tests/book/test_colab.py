@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book._ext.address import ROOT, repository
+from book._ext.address import repository
+from book._ext.store import ROOT
 from tests import colab
 
 URL = repository()[0]

@@ -18,6 +18,11 @@ def test_a_class_that_is_nowhere_is_left_out():
     assert np.isnan(groups.score(COUNTS[:1, 1:]))
 
 
+def test_a_ratio_of_what_is_nowhere_is_none():
+    found = groups.ratios(COUNTS)
+    assert np.array_equal(found, [[1 / 2, np.nan], [3 / 4, 1 / 5]], equal_nan=True)
+
+
 def test_pictures_of_a_group_are_added_up():
     counts = [[[1, 2]], [[3, 4]], [[5, 6]]]
     added = groups.add_up(counts, ["b", "a", "b"])

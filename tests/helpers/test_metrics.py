@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from helpers import metrics
 from helpers.metrics import (
     IGNORE,
     best_threshold,
     boundary_f1,
+    class_counts,
     class_iou,
     confusion,
     dice,
@@ -19,8 +21,10 @@ from helpers.metrics import (
     iou_at_half,
     iou_by_pictures,
     mean_iou,
+    overlap,
     scores,
 )
+from tests.helpers.toys import boundary_f1_within
 
 
 def masks_of(*rows):
@@ -65,6 +69,12 @@ def test_pooled_is_not_the_mean_over_images():
     assert dice(found, masks, each=True).tolist() == pytest.approx([1 / 2, 1, 2 / 3])
 
 
+def test_the_counts_of_a_mask_and_of_classes():
+    assert overlap(LEFT > 0, TOP > 0) == [[2, 6]]
+    found, labels = torch.tensor([[[[0, 1, 1, 2]]]]), torch.tensor([[[[0, 1, 2, 255]]]])
+    assert class_counts(found, labels, 4) == [[1, 1], [1, 2], [0, 1], [0, 0]]
+
+
 def test_masks_of_any_type_and_layout():
     generator = torch.Generator().manual_seed(0)
     a, b = torch.rand(2, 3, 1, 9, 7, generator=generator) > 0.5
@@ -87,14 +97,14 @@ def test_masks_of_different_shapes_are_not_broadcast(metric, other):
         metric(LEFT, other)
 
 
-def test_the_choice_of_pictures_moves_the_pooled_iou():
+def test_the_choice_of_pictures_moves_the_pooled_iou(monkeypatch):
     """Against all draws of two pictures with replacement, which are four."""
     found, masks = torch.cat([LEFT, FULL]), torch.cat([TOP, FULL])
     values = torch.tensor([2 / 6, 10 / 14, 10 / 14, 1])
     expected = values.std(correction=0).item()
-    assert iou_by_pictures(found, masks, draws=5000) == pytest.approx(
-        expected, abs=0.01
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics, "DRAWS", 5000)
+        assert iou_by_pictures(found, masks) == pytest.approx(expected, abs=0.01)
     assert iou_by_pictures(found, masks) == iou_by_pictures(found, masks)
     assert iou_by_pictures(found, found) == 0
     more = found.repeat(16, 1, 1, 1), masks.repeat(16, 1, 1, 1)
@@ -119,7 +129,7 @@ def test_boundary_f1_of_empty_and_full():
     empty, full, one = torch.zeros(1, 1, 20, 20), torch.ones(1, 1, 20, 20), square(5, 5)
     assert math.isnan(boundary_f1(empty, empty))  # no skill shows, and no lack of it
     assert boundary_f1(full, full) == 1
-    assert boundary_f1(one, one, tolerance=0) == 1
+    assert boundary_f1_within(0, one, one) == 1
     for other in (full, one):
         assert boundary_f1(empty, other) == boundary_f1(other, empty) == 0
     mean = boundary_f1(torch.cat([one, empty, empty]), torch.cat([one, empty, one]))
@@ -130,31 +140,31 @@ def test_boundary_f1_tolerance():
     a = square(5, 5)
     assert boundary_f1(a, square(5, 7)) == 1  # 2 px aside
     assert boundary_f1(a, square(5, 8)) < 1
-    assert boundary_f1(a, square(5, 8), tolerance=3) == 1
+    assert boundary_f1_within(3, a, square(5, 8)) == 1
     assert boundary_f1(a, square(14, 14)) == 0
     assert boundary_f1(a, square(4, 4, 7)) == 1
-    assert boundary_f1(a, square(4, 4, 7), tolerance=0) == 0
+    assert boundary_f1_within(0, a, square(4, 4, 7)) == 0
     # The outline is a pixel wide: a filled square and its frame are the same.
     frame = a - square(6, 6, 3)
-    assert boundary_f1(a, frame, tolerance=0) == pytest.approx(2 * 16 / (16 + 16))
+    assert boundary_f1_within(0, a, frame) == pytest.approx(2 * 16 / (16 + 16))
 
 
 def test_boundary_f1_by_hand():
     """Two rows apart 1 px, tolerance 0; and precision and recall that differ."""
     a = masks_of("####", "....", "....", "....")
     b = masks_of("##..", "....", "....", "##..")
-    assert boundary_f1(a, b, tolerance=0) == pytest.approx(1 / 2)  # 2 of 4, 2 of 4
+    assert boundary_f1_within(0, a, b) == pytest.approx(1 / 2)  # 2 of 4, 2 of 4
     c = masks_of("#...", "....", "....", "....")
     # All of c is on a, one of a's four is on c: F1 = 2 * 1 * 1/4 / (1 + 1/4).
-    assert boundary_f1(c, a, tolerance=0) == pytest.approx(0.4)
-    assert boundary_f1(a, c, tolerance=0) == pytest.approx(0.4)
-    assert boundary_f1(a, c, tolerance=1) == pytest.approx(2 / 3)  # 1 and 2/4
+    assert boundary_f1_within(0, c, a) == pytest.approx(0.4)
+    assert boundary_f1_within(0, a, c) == pytest.approx(0.4)
+    assert boundary_f1_within(1, a, c) == pytest.approx(2 / 3)  # 1 and 2/4
 
 
 def test_the_edge_of_the_picture_is_an_outline():
     whole, all_but_frame = torch.ones(1, 1, 20, 20), square(1, 1, 18)
     assert boundary_f1(whole, all_but_frame) == 1
-    assert boundary_f1(whole, all_but_frame, tolerance=0.5) == 0
+    assert boundary_f1_within(0.5, whole, all_but_frame) == 0
 
 
 def test_volumes_are_scored():

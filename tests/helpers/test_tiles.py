@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from helpers import real, tiles
+from helpers import real
+from tests.helpers import tiles
 
 
 def pictures(n, size, seed=0):

@@ -72,7 +72,7 @@ def test_a_broken_line_costs_centre_line_dice_more_than_width():
 
 def test_counts_of_classes_give_their_iou():
     found, labels = torch.tensor([[[0, 1, 1, 2]]]), torch.tensor([[[0, 1, 2, 255]]])
-    counts = np.array([whole.class_counts(found, labels, 3)])
+    counts = np.array([metrics.class_counts(found, labels, 3)])
     matrix = metrics.confusion(found, labels, 3)
     expected = metrics.class_iou(matrix).nanmean().item()
     assert groups.score(counts) == pytest.approx(expected)

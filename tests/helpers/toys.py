@@ -1,10 +1,12 @@
 """A data set and a network that train in a second, and how results are compared."""
 
+import pytest
 import torch
 from skimage import measure
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from helpers import metrics
 from helpers.data import Sets
 
 
@@ -56,6 +58,13 @@ def same_run(one, other):
 def same_pictures(a, b):
     """Whether two sets hold the same pictures and masks."""
     return all(torch.equal(x, y) for x, y in zip(a.tensors, b.tensors, strict=True))
+
+
+def boundary_f1_within(tolerance, found, masks):
+    """`metrics.boundary_f1` with another tolerance, px."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "TOLERANCE", tolerance)
+        return metrics.boundary_f1(found, masks)
 
 
 def component_count(mask, connectivity=2):

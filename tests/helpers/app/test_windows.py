@@ -47,9 +47,10 @@ def test_what_is_kept_is_read_once_and_given_back_exactly(kind):
     assert source.reads == 1
 
 
-def test_what_finds_no_room_is_read_again():
+def test_what_finds_no_room_is_read_again(monkeypatch):
     source = Counting(pictures(3))
-    kept = windows.Kept(source, room=5 * 20 * 30)  # one picture takes 4 bytes a pixel
+    monkeypatch.setattr(windows, "ROOM", 5 * 20 * 30)  # a picture takes 4 bytes a pixel
+    kept = windows.Kept(source)
     for _ in range(2):
         for index in range(3):
             assert torch.equal(kept[index][0], source.samples[index][0])
