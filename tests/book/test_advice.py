@@ -146,3 +146,29 @@ def test_what_08_says_of_4000_steps_of_touching_and_of_itself_is_on_record():
     gain = (pair["once"] - pair["again"]).to_numpy()
     assert verdicts.judge(gain).word == "holds"
     assert {verdicts.judge(few).word for few in gain.reshape(-1, 5)} == {"undecided"}
+
+
+def test_what_01_02_and_08_say_in_passing_is_on_record():
+    masks = trials_of("01_fcn")["masks"].recorded(150)
+    rates = masks.lr.groupby(level="variant").first()
+    assert rates["32s from nothing"] == 0.005
+    assert rates["32s from nothing, 8 masks"] == 0.03
+    bench = trials_of("08_lineage")
+    kinds = bench["common"].recorded(250)[["scratch", "stain"]]
+    kinds = kinds.groupby(level="variant").mean()
+    assert kinds.scratch["three layers"] > kinds.scratch["FCN-8s"] + 0.1
+    assert kinds.stain["three layers"] < kinds.stain["FCN-8s"] - 0.1
+    reach = bench["lattices"].recorded(150).loc["Inception-U-Net"]
+    assert reach.index[reach.largest_logit < 0].tolist() == [102]
+    assert reach.iou[102] == 0 and reach.iou.drop(102).min() > 0.7
+
+
+def test_what_06_says_of_1000_steps_on_horses_is_on_record():
+    horses = trials_of("06_u2net")["horses"].recorded(1000)
+    means = horses.iou.groupby(level="variant").mean().round(2)
+    told = {"U-Net + input norm": 0.93, "U-Net, equal seconds": 0.95}
+    told |= {"U²-Net, w = 1": 0.64, "U²-Net, w = 0": 0.78}
+    assert {name: means[name] for name in told} == told
+    for name in ("U-Net", "U²-Net, w = 1"):
+        own = horses.loc[name]
+        assert (own.iou < own.constant).sum() == 2 and len(own) == 5
