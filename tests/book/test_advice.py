@@ -172,3 +172,11 @@ def test_what_06_says_of_1000_steps_on_horses_is_on_record():
     for name in ("U-Net", "U²-Net, w = 1"):
         own = horses.loc[name]
         assert (own.iou < own.constant).sum() == 2 and len(own) == 5
+
+
+def test_what_02_says_of_overlap_tile_is_on_record():
+    zeros = trials_of("02_unet")["borders"].recorded().xs("zeros", level="variant")
+    gain = zeros["bands, margin 24"] - zeros["bands, margin 0"]
+    assert (gain > 0).all()
+    means = gain.groupby(level="steps").mean().round(2)
+    assert means.to_dict() == {120: 0.04, 1000: 0.02}
