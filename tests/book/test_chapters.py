@@ -1,5 +1,7 @@
 """The networks come out of the notebooks as ordinary Python modules."""
 
+import builtins
+import dis
 import inspect
 import pickle
 import shutil
@@ -96,3 +98,24 @@ def test_an_unknown_chapter_is_refused_with_those_there_are(notebooks):
 def test_a_chapter_that_exports_nothing_is_refused(notebooks):
     with pytest.raises(ValueError, match=r"92_empty\.ipynb has no cell tagged export"):
         chapters.load("92_empty")
+
+
+def read_by(code):
+    """The names that some code and the functions in it read from their module."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL":
+            yield instruction.argval
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            yield from read_by(constant)
+
+
+CHAPTERS = sorted(path.stem for path in chapters.NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_exported_finds_all_that_it_reads(name):
+    module = chapters.load(name)
+    code = compile(chapters.source(chapters.NOTEBOOKS / f"{name}.ipynb"), name, "exec")
+    known = vars(module).keys() | vars(builtins).keys()
+    assert set(read_by(code)) <= known

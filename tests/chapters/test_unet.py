@@ -189,6 +189,8 @@ def test_the_scene_is_found_by_who_knows_it(monkeypatch):
     run = training.Run(nn.Identity(), [], threshold=0.6)  # between 1/2 and 0.69
     answer, iou = chapter.on_scene(run, margin=8)
     assert answer.equal(found) and iou == pytest.approx((both / union).item())
+    assert chapter.on_scene(run, margin=8, away=28)[1] == 1  # row 100 is 28 px off
+    assert chapter.on_scene(run, margin=8, away=27)[1] < 1
 
 
 def test_rings_are_counted_from_the_border_of_the_middle():

@@ -365,3 +365,39 @@ def test_a_claim_names_arms_that_there_are(slug, tried):
         assert verdicts.arm(part["better"]) in names
         assert verdicts.arm(part.get("worse", part["better"])) in names
         assert "worse" in part or "against" in part
+
+
+def test_from_six_to_ten_seeds_the_first_five_tell_the_spread():
+    five = [0.01, 0.02, 0.03, 0.02, 0.01]
+    for more in ([0.5], [0.5, -0.4, 0.3, -0.2], [0.5, -0.4, 0.3, -0.2, 0.1]):
+        values = [*five, *more]
+        error = verdicts.standard_error(values)
+        assert error.freedom == 4
+        assert error.size == pytest.approx(np.std(five, ddof=1) / len(values) ** 0.5)
+
+
+def test_gains_are_in_the_order_of_the_seeds():
+    keys = [(9, name, seed) for name in ("a", "b") for seed in (104, 100, 102)]
+    index = pandas.MultiIndex.from_tuples(keys, names=["steps", "variant", "seed"])
+    results = pandas.DataFrame(dict(iou=[3.0, 1, 2, 0, 0, 0]), index)
+    gain, _, _ = verdicts.gains(dict(better="a", worse="b"), results, 9)
+    assert gain.to_dict() == {100: 1, 102: 2, 104: 3}
+    assert gain.index.tolist() == [100, 102, 104]
+
+
+def test_a_small_margin_is_told_with_more_digits():
+    better, worse = pandas.Series([0.0221, 0.0219]), pandas.Series([0.0236, 0.0234])
+    found = judge(better, worse), better - worse, better, worse
+    assert verdicts.line(*found).startswith("0.02 ± 0.00 against 0.02 ± 0.00: -0.001")
+    told = verdicts.told("x", found, margin=0.001)
+    assert told["text"].startswith("0.0220 ± 0.0001 against 0.0235 ± 0.0001: -0.00150")
+    assert told["label"] == "x" and told["margin"] == 0.001
+
+
+def test_what_is_learned_by_is_a_part_of_what_is_fixed(monkeypatch):
+    claim = dict(trial="t", better="a", worse="b", score="looks")
+    found = []
+    for more in ({}, dict(learned="iou"), dict(source="elsewhere")):
+        monkeypatch.setattr(verdicts, "claims", lambda more=more: dict(x=claim | more))
+        found.append(verdicts.fixed("x"))
+    assert found[0] == found[2] != found[1]
