@@ -105,13 +105,12 @@ class Trial:
         """Train what the page needs, as many at a time as there are cores: the table.
 
         Where everything is on record, that is one training of each variant that the
-        page has `opened`, or of the first; else all with all seeds. Every
-        training runs on one thread, so that its result does not depend on the
-        machine's number of cores. The networks are kept: `runs[name]` lists the Runs
-        in the order of the seeds. `report(done, of)` is called as they finish. The
-        table holds what was trained and, of the same budget, all that is on record;
-        where it has both, they must agree, or AssertionError is raised. ValueError for
-        a name that is no variant.
+        page has `opened`, or of the first; else all with all seeds. Every training
+        runs on one thread, so that its result does not depend on the number of cores.
+        The networks are kept: `runs[name]` lists the Runs in the order of the seeds.
+        `report(done, of)` is called as they finish. The table holds what was trained
+        and, of the same budget, all that is on record; where it has both, they must
+        agree, or AssertionError is raised. ValueError for a name that is no variant.
         """
         for name in opened:
             if name not in self.variants:

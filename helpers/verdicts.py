@@ -268,6 +268,11 @@ def judged(part, results):
     return over_time(judgements, all_gains, error), lines
 
 
+def pair(better, worse):
+    """What `compare` returns, of scores that are paired by seed: four things."""
+    return judge(better, worse), better - worse, better, worse
+
+
 def told(label, found, margin=MARGIN):
     """A line of a box from what `compare` returns, a dict.
 

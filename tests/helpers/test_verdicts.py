@@ -387,7 +387,8 @@ def test_gains_are_in_the_order_of_the_seeds():
 
 def test_a_small_margin_is_told_with_more_digits():
     better, worse = pandas.Series([0.0221, 0.0219]), pandas.Series([0.0236, 0.0234])
-    found = judge(better, worse), better - worse, better, worse
+    found = verdicts.pair(better, worse)
+    assert found[0] == judge(better, worse) and found[1].equals(better - worse)
     assert verdicts.line(*found).startswith("0.02 ± 0.00 against 0.02 ± 0.00: -0.001")
     told = verdicts.told("x", found, margin=0.001)
     assert told["text"].startswith("0.0220 ± 0.0001 against 0.0235 ± 0.0001: -0.00150")
