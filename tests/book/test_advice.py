@@ -174,6 +174,21 @@ def test_what_06_says_of_1000_steps_on_horses_is_on_record():
         assert (own.iou < own.constant).sum() == 2 and len(own) == 5
 
 
+def test_what_06_says_of_defects_is_on_record():
+    defects = trials_of("06_u2net")["defects"].recorded().iou
+    means = defects.groupby(level=["steps", "variant"]).mean()
+    lead = means.xs("U-Net + input norm", level="variant")
+    assert round(lead[120] - means[120, "U²-Net, w = 1"], 2) == 0.14
+    same_steps = means[1000][["U-Net", "U-Net + input norm", "U²-Net, w = 1"]]
+    assert same_steps.max() - same_steps.min() < 0.02
+    longer = means.xs("U-Net, equal seconds", level="variant")
+    ahead = longer - means.xs("U²-Net, w = 1", level="variant")
+    assert ahead[120] > 0 and round(ahead[1000], 2) == 0.07
+    long = defects[1000].unstack("variant")
+    gain = long["U²-Net, w = 0.3"] - long["U²-Net, w = 0"]
+    assert (gain > 0).all() and round(gain.mean(), 2) == 0.02 and len(gain) == 5
+
+
 def test_what_02_says_of_overlap_tile_is_on_record():
     zeros = trials_of("02_unet")["borders"].recorded().xs("zeros", level="variant")
     gain = zeros["bands, margin 24"] - zeros["bands, margin 0"]
