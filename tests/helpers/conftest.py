@@ -3,9 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-import skimage.data
-
-from helpers import data, probes
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -16,6 +13,10 @@ def first_of_all(one_thread):
 @pytest.fixture
 def drawn_from(monkeypatch):
     """The makers, with other photographs: a function of an array (512, 512)."""
+    import skimage.data  # not in the process that only hands out the tests
+
+    from helpers import data, probes
+
     kept = data.photograph, probes._coins, probes._horse
 
     def load(**pictures):
