@@ -19,7 +19,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
 # In two parts, since a process keeps what it has imported and grown to.
-UNIT = $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+UNIT = $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
 BUILD = $(BIN)/jupyter-book build . --all -W -n --keep-going
 
 book: $(ENV)

@@ -1,5 +1,7 @@
 """Weights to begin with: a model.pt of this book, or a table of tensors."""
 
+import torch
+
 from helpers import chapters
 from helpers.weights import fill, misfit, read
 
@@ -27,12 +29,13 @@ def official(path):
     Raises ValueError that says why the file is neither.
     """
     chapter, problems = chapters.load("06_u2net"), []
-    nets = chapter.U2NetSmall(), chapter.U2Net()
+    with torch.device("meta"):  # names and shapes: the full one has 176 MB of weights
+        nets = chapter.U2NetSmall(), chapter.U2Net()
     state = read(path, nets[0].state_dict())  # both have the same names
     for net in nets:
         problem = misfit(net.state_dict(), state)
         if problem is None:
-            fill(net, state)
+            fill(net.to_empty(device="cpu"), state)
             return net.eval()
         problems.append(problem)
     why = "; ".join(dict.fromkeys(problems))

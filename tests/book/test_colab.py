@@ -1,6 +1,6 @@
 """The setup cell: in a checkout, in Colab, and in Colab with no way to the book.
 
-That each whole chapter runs so is shown by `pytest notebooks`: see conftest.py.
+That each whole chapter runs so is shown by `pytest notebooks`: see tests/notebooks.py.
 """
 
 import os

@@ -5,7 +5,6 @@ from fractions import Fraction
 
 import pytest
 import torch
-from torchmetrics.functional import classification as outside
 
 from helpers.metrics import (
     IGNORE,
@@ -22,6 +21,14 @@ CASES = range(200)
 CLOSE = dict(abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def outside():
+    """The other library: large, so not in every process that collects the tests."""
+    from torchmetrics.functional import classification
+
+    return classification
+
+
 def random_mask(*shape):
     """A mask that is empty, sparse, half full or full."""
     share = (0.0, 0.03, 0.5, 1.0)[torch.randint(4, ()).item()]
@@ -35,7 +42,7 @@ def random_labels(classes, *shape):
     return labels
 
 
-def test_iou_and_dice():
+def test_iou_and_dice(outside):
     for case in CASES:
         torch.manual_seed(case)
         shape = (3, 1, 6, 5) if case % 2 else (2, 1, 3, 4, 5)
@@ -56,7 +63,7 @@ def test_iou_and_dice():
             assert dices[i].item() == pytest.approx(expected.item(), **CLOSE)
 
 
-def test_confusion_class_iou_and_mean_iou():
+def test_confusion_class_iou_and_mean_iou(outside):
     for case in CASES:
         torch.manual_seed(case)
         classes = 2 + case % 4
