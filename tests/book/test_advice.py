@@ -189,6 +189,21 @@ def test_what_06_says_of_defects_is_on_record():
     assert (gain > 0).all() and round(gain.mean(), 2) == 0.02 and len(gain) == 5
 
 
+def test_what_02_says_of_few_images_is_on_record():
+    iou = trials_of("02_unet")["images"].recorded().iou
+    mean = iou.groupby(level=["steps", "images", "augmentation"]).mean()
+    flips = mean.xs("flips", level="augmentation")
+    bent = mean.xs("elastic", level="augmentation")
+    plain = mean.xs("as they are", level="augmentation")
+    assert (flips[140] - plain[140]).abs().max() < 0.03  # nothing pays yet
+    assert (bent[140] - plain[140]).abs().max() < 0.03
+    assert abs(flips[1000][30] - plain[1000][100]) < 0.03
+    assert abs(flips[1000][100] - plain[1000][300]) < 0.01
+    assert (flips[1000][[30, 100, 300]] > bent[1000][[30, 100, 300]] + 0.02).all()
+    assert plain[1000][300] - bent[1000][300] > 0.01
+    assert (round(140 * 8 / 30), round(1000 * 8 / 30)) == (37, 267)
+
+
 def test_what_02_says_of_overlap_tile_is_on_record():
     zeros = trials_of("02_unet")["borders"].recorded().xs("zeros", level="variant")
     gain = zeros["bands, margin 24"] - zeros["bands, margin 0"]
