@@ -18,8 +18,6 @@ export NPY_DISABLE_CPU_FEATURES = X86_V4,AVX512_ICL,AVX512_SPR
 PYTHON ?= python3
 BIN = .venv/bin
 ENV = .venv/requirements.stamp
-# In two parts, since a process keeps what it has imported and grown to.
-UNIT = $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
 BUILD = $(BIN)/jupyter-book build . --all -W -n --keep-going
 
 book: $(ENV)
@@ -34,8 +32,7 @@ pdf: $(ENV)
 
 test: $(ENV)
 	$(BIN)/ruff check .
-	$(UNIT) tests/helpers
-	$(UNIT) tests/chapters tests/book --ignore tests/book/test_site.py
+	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 -v
 	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
 	$(BIN)/pytest tests/book/test_site.py -n 2

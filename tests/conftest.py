@@ -10,8 +10,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers import memory
 
-MANY_PROCESSES = ("test_bench.py", "test_parallel.py", "test_train.py")
-
 
 def chromedriver():
     """Return the path of chromedriver; where there is none, fail in CI, else skip."""
@@ -34,20 +32,8 @@ class Browser(webdriver.Chrome):
 
 
 def pytest_collection_modifyitems(items):
-    """Each file to one process, and those that start many to the same, in turn.
-
-    The longest, whose processes are the largest, comes first; browsers come last.
-    """
-    with_browser = {item.path for item in items if "browser" in item.fixturenames}
-
-    def place(item):
-        return item.path.name != "test_bench.py", item.path in with_browser
-
-    items.sort(key=place)
-    for item in items:
-        name = item.path.name
-        group = "processes" if name in MANY_PROCESSES else name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with the longest file, whose processes are the largest, too."""
+    items.sort(key=lambda item: item.path.name != "test_bench.py")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +73,13 @@ def one_thread():
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left_over():
-    """What a module's tests drew does not stay with their process."""
+    """What a module's tests drew and started does not stay with their process."""
     yield
+    from joblib.externals.loky import get_reusable_executor
+
     from helpers import data  # not in the process that only hands out the tests
 
+    get_reusable_executor().shutdown()
     data.common_task.cache_clear()
     data.kinds_of_defects.cache_clear()
     gc.collect()
