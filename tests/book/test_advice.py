@@ -189,6 +189,19 @@ def test_what_06_says_of_defects_is_on_record():
     assert (gain > 0).all() and round(gain.mean(), 2) == 0.02 and len(gain) == 5
 
 
+def test_what_03_says_of_losses_over_time_is_on_record():
+    losses = trials_of("03_vnet")["losses"].recorded()
+    mean = losses.groupby(level=["steps", "spots", "variant"]).mean(numeric_only=True)
+    one = mean.iou.xs("1 spot", level="spots").unstack("variant")
+    behind = (one["Dice"] - one["BCE"]).round(2)
+    assert behind.to_dict() == {120: 0.39, 1000: 0.05}
+    told = one["Dice"] - one["BCE, start at share"]
+    assert (told < 0.01).all()
+    three = mean.iou_at_half.xs("3 spots", level="spots").unstack("variant")
+    behind = (three["Dice"] - three["weighted BCE"]).round(2)
+    assert behind.to_dict() == {120: 0.37, 1000: 0.36}
+
+
 def test_what_02_says_of_few_images_is_on_record():
     iou = trials_of("02_unet")["images"].recorded().iou
     mean = iou.groupby(level=["steps", "images", "augmentation"]).mean()
