@@ -148,6 +148,16 @@ def test_what_08_says_of_4000_steps_of_touching_and_of_itself_is_on_record():
     assert {verdicts.judge(few).word for few in gain.reshape(-1, 5)} == {"undecided"}
 
 
+def test_what_08_says_of_whole_objects_is_on_record():
+    horses = trials_of("08_lineage")["horses"].recorded(1000)
+    iou = horses.iou.unstack("variant")
+    means = iou.mean().round(2)
+    assert (means["Inception-U-Net"], means["U-Net + input norm"]) == (0.94, 0.92)
+    found = (iou > horses.constant.max() + 0.1).sum()
+    told = {"Inception-U-Net": 5, "U-Net + input norm": 5, "U-Net": 4, "U²-Net": 2}
+    assert found.to_dict() == told | {"ResUNet": 0, "FCN-8s": 0}
+
+
 def test_what_01_02_and_08_say_in_passing_is_on_record():
     masks = trials_of("01_fcn")["masks"].recorded(150)
     rates = masks.lr.groupby(level="variant").first()
