@@ -22,8 +22,7 @@ from tests import colab, timings
 
 ALONE = "unet-book-alone-"  # begins the name of the folder a notebook is run in
 EXECUTED = store.ROOT / "_build" / "executed"  # where the workers leave their copies
-# 10, with two processes of its own, comes late: beside chapters that need little.
-ORDER = ("06", "02", "03", "01", "05", "04", "10", "08", "07", "00", "09")
+LONGEST_FIRST = ("06", "02", "03", "01", "10", "05", "04", "08", "07", "00", "09")
 
 
 def pytest_configure(config):
@@ -40,7 +39,7 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         number = Path(item.filename).name[:2]
-        return ORDER.index(number) if number in ORDER else -1
+        return LONGEST_FIRST.index(number) if number in LONGEST_FIRST else -1
 
     if all(getattr(item, "nbmake", False) for item in items):
         items.sort(key=place)
