@@ -32,7 +32,7 @@ pdf: $(ENV)
 
 test: $(ENV)
 	$(BIN)/ruff check .
-	$(BIN)/pytest tests --ignore tests/book/test_site.py -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/pytest tests --ignore tests/book/test_site.py -p no:nbmake -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 	$(BIN)/pytest notebooks --nbmake --nbmake-timeout 2400 -n 2 -v
 	$(BIN)/python -m book._ext.store unchanged $(BUILD) --quiet
 	$(BIN)/pytest tests/book/test_site.py -n 2

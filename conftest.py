@@ -11,7 +11,7 @@ def pytest_configure(config):
     work = getattr(config, "workerinput", dict(workercount=1))
     if work["workercount"] > 1:
         os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # or each would take all cores
-    if config.option.nbmake:
+    if config.getoption("nbmake", False):
         from tests import notebooks  # unit tests do without all that it brings along
 
         config.pluginmanager.register(notebooks)

@@ -32,8 +32,9 @@ class Browser(webdriver.Chrome):
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the longest file, whose processes are the largest, too."""
-    items.sort(key=lambda item: item.path.name != "test_bench.py")
+    """Begin with the longest file, and with what needs most while little is held."""
+    first = ("test_bench.py", "test_parallel.py")
+    items.sort(key=lambda item: item.path.name not in first)
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ class Keeper:
     """Stores each run and sums up at the end; lives in the controlling process."""
 
     def __init__(self):
-        # Here, not above: they bring torch, for which the workers have no use.
+        # Here, not above: the workers have no use for what they bring along.
         from book._ext import tally
         from tests import verdicts
 

@@ -21,7 +21,7 @@ from collections import Counter
 from bs4 import BeautifulSoup
 
 from book._ext import store
-from helpers import page, survival
+from helpers import page
 
 REAL, LINEAGE = "09_real_pictures", "08_lineage"
 PLAIN = "application/papermill.record/text/plain"
@@ -208,18 +208,15 @@ def count(chapters, kinds=KINDS):
 
 def real(notebook):
     """Chapter 09's table of claims, drawn, longer and real: a sign for each word."""
-    rows, text = "", glued(notebook)["drawn_and_real"]
-    for row in BeautifulSoup(text, "html.parser").select("tbody tr"):
+    table = BeautifulSoup(glued(notebook)["drawn_and_real"], "html.parser")
+    rows = ""
+    for row in table.select("tbody tr"):
         rows += f'<tr><th scope="row">{row.th.decode_contents()}</th>'
         for field in row("td"):
             signs = [sign(told) for told in field("div")]
             rows += f"<td>{' '.join(signs) or NOT_YET}</td>"
         rows += "</tr>"
-    head = "".join(f'<th scope="col">{name}</th>' for name in survival.COLUMNS)
-    return (
-        f'<table class="survived"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
+    return f'<table class="survived">{table.thead}<tbody>{rows}</tbody></table>'
 
 
 def sign(told):

@@ -1,6 +1,7 @@
 """The verdicts that pages quote from the stored runs."""
 
 import copy
+import subprocess
 import sys
 
 import nbformat
@@ -95,10 +96,13 @@ def test_what_was_tried_on_real_pictures_too_is_told_in_signs(outputs):
     drawn = [("", [held])]
     nuclei = "the pictures are nuclei <dim>", [held, gone]
     row = survival.row(dict(claim="A < B."), drawn, [nuclei, ("", [held])])
-    whole = f"<div><table><tbody>{row}</tbody></table></div>"
+    head = '<thead><tr><th scope="col">claim</th></tr></thead>'
+    whole = f"<div><table>{head}<tbody>{row}</tbody></table></div>"
     page.glue("drawn_and_real", page.HTML(whole), show=True)
     notebook = new_notebook(cells=[new_code_cell("", outputs=outputs)])
-    told = BeautifulSoup(tally.real(notebook), "html.parser").tbody
+    table = BeautifulSoup(tally.real(notebook), "html.parser").table
+    assert str(table.thead) == head and table["class"] == ["survived"]
+    told = table.tbody
     assert told.th.text == "A < B."
     fields = [field.get_text() for field in told("td")]
     assert fields == ["✓", "–", "✗ ✓"]
@@ -190,3 +194,8 @@ def test_a_set_that_is_brought_makes_its_chapter_anew_and_no_other():
         if without != store.fingerprint(path, ["dsb2018"]):
             changed.append(path.stem)
     assert changed == ["09_real_pictures"]
+
+
+def test_it_does_without_torch():
+    code = "import sys, book._ext.tally; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=store.ROOT).returncode == 0

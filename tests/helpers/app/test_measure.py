@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
-from torchmetrics.functional.classification import binary_calibration_error
 
 from helpers import metrics
 from helpers.app import measure
@@ -120,10 +119,13 @@ def test_all_empty_and_nothing_found_is_1_as_the_metrics_say():
 
 
 def test_calibration_is_the_share_of_object_in_each_bin():
+    from torchmetrics.functional import classification  # large: for this test alone
+
     samples = noisy(40)
     p, truth = samples.tensors[0][:, :1].sigmoid(), samples.tensors[1]
     points = np.array(measured(samples)["calibration"])
     assert points[:, 2].sum() == truth.numel()
     gap = (abs(points[:, 0] - points[:, 1]) * points[:, 2]).sum() / truth.numel()
-    expected = binary_calibration_error(p.flatten(), truth.flatten().long(), n_bins=10)
+    outside = classification.binary_calibration_error
+    expected = outside(p.flatten(), truth.flatten().long(), n_bins=10)
     assert gap == pytest.approx(expected.item(), abs=1e-4)

@@ -23,6 +23,7 @@ from helpers import chapters, data, training
 from helpers.app import models, parallel
 from helpers.app.checkpoint import Checkpoint
 from helpers.app.cli import main
+from tests.helpers.lines import FILES, run, with_, write_photos
 from tests.helpers.toys import plain, same_run, small, squares
 
 VARIANTS = {
@@ -119,7 +120,29 @@ def message(kind, function, **options):
     return str(caught.value)
 
 
+def written(folder):
+    """The history that a training of the command line left."""
+    return json.loads((folder / "history.json").read_text())
+
+
 # --- one process and two ----------------------------------------------------------
+
+
+def test_two_processes_share_an_uneven_set_and_stop_early_together(folder):
+    write_photos(6)  # five to train on, batches of four
+    line = with_(FILES, set="norm=False", steps="40", every="1", lr="0.000001")
+    line = with_(line, patience="1", out="two")
+    words = []
+    for word in line.split():
+        here = word in ("photos", "masks", "two")
+        words.append(str(folder / word) if here else word)
+    done = parallel.launch(2, "-m", "helpers.app", *words, seconds=300)
+    assert done.returncode == 0, done.stderr
+    assert "no better validation since step" in done.stdout
+    assert run(with_(line, out="one")) == 0
+    one, two = [written(folder / name) for name in ("one", "two")]
+    assert 2 <= len(two["history"]) < 40
+    assert (losses(one) - losses(two)).abs().max() < 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +241,7 @@ def both(launched):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")  # as `launch` does
         assert main([*LINE.split(), str(folder / "one")]) == 0
-    files = [folder / name / "history.json" for name in ("one", "two")]
-    return folder, [json.loads(file.read_text()) for file in files]
+    return folder, [written(folder / name) for name in ("one", "two")]
 
 
 def test_the_command_line_says_how_many_processes_it_has(both, launched):

@@ -594,24 +594,6 @@ def test_a_process_that_was_spawned_as_on_windows():
     assert process.exitcode == 0 and Path("run/model.pt").exists()
 
 
-def test_two_processes_share_an_uneven_set_and_stop_early_together(folder):
-    write_photos(6)  # five to train on, batches of four
-    line = with_(FILES, set="norm=False", steps="40", every="1", lr="0.000001")
-    line = with_(line, patience="1", out="two")
-    words = []
-    for word in line.split():
-        here = word in ("photos", "masks", "two")
-        words.append(str(folder / word) if here else word)
-    done = parallel.launch(2, "-m", "helpers.app", *words, seconds=300)
-    assert done.returncode == 0, done.stderr
-    assert "no better validation since step" in done.stdout
-    assert run(with_(line, out="one")) == 0
-    one, two = history_of("one"), history_of("two")
-    assert 2 <= len(two) < 40
-    for a, b in zip(one, two):
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-6)
-
-
 def test_mvtec_ad(capsys):
     write_photos()
     root = Path("mvtec/nut")
