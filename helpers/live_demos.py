@@ -23,7 +23,17 @@ import torch
 from IPython.display import HTML
 from safetensors import safe_open
 
-from helpers import data, drawing, fields, figures, live, live_parts, trace, trials
+from helpers import (
+    data,
+    drawing,
+    fields,
+    figures,
+    live,
+    live_parts,
+    probes,
+    trace,
+    trials,
+)
 
 
 class Sheet(NamedTuple):
@@ -72,6 +82,17 @@ def surfaces(size=64, seed=0) -> dict[str, Sheet]:
         clean, _ = data.surfaces(8, contrast=0, **same).tensors
         most = masks.sum((1, 2, 3)).argmax()
         found[texture] = Sheet(images[most], masks[most], clean[most])
+    return found
+
+
+def lattices(size=48, seed=0) -> dict[str, Sheet]:
+    """Lattices of bright dots with the gap in the middle, and their plain grounds."""
+    found = {}
+    for image, gap in probes.around_a_gap(8, size=size, seed=seed):
+        ground = image.median()
+        if image.mean() > ground:  # no brush adds a dark dot
+            plain = torch.full_like(image, ground.item())
+            found[f"lattice {len(found) + 1}"] = Sheet(image, gap, plain)
     return found
 
 

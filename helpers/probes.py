@@ -6,6 +6,7 @@ raises ValueError for what `data.generator` refuses, such as an unknown split.
 """
 
 import functools
+import itertools
 
 import numpy as np
 from scipy import ndimage
@@ -46,6 +47,17 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
             f"<= {size - 14}{way_out}"
         )
     return tensors(n, _lattice, size, period, rng)
+
+
+def around_a_gap(n, missing=(), turned=0, period=16, size=48, seed=0):
+    """Lattices with the gap in the middle, for asking which dots a network reads.
+
+    `missing` lists the places of other dots that are not drawn, as (column, row) from
+    the gap; the lattice is `turned` by an angle in degrees, against the clock. Shapes
+    as in `surfaces`; the mask is the gap.
+    """
+    rng = generator(seed, "test", n=n, size=size, period=period)
+    return tensors(n, _around, size, period, missing, turned, rng)
 
 
 def camouflage(n, size=64, seed=0, split="train"):
@@ -150,12 +162,37 @@ def _lattice(size, period, rng):
     centres += rng.uniform(-p / 2, p / 2, 2) + rng.normal(0, 0.3, centres.shape)
     inside = ((centres > 2 * radius) & (centres < size - 2 * radius)).all(1)
     missing = rng.choice(np.flatnonzero(inside))
-    discs = [(radius + 0.5 - np.hypot(y - cy, x - cx)).clip(0, 1) for cy, cx in centres]
+    discs = [_disc(y - cy, x - cx, radius) for cy, cx in centres]
     mask = discs.pop(missing) > 0.5
+    return _dotted(discs, rng), mask[None].astype(np.float32)
+
+
+def _disc(y, x, radius):
+    """A disc at the place that y and x count from, 0..1."""
+    return (radius + 0.5 - np.hypot(y, x)).clip(0, 1)
+
+
+def _dotted(discs, rng):
+    """An image (3, H, W) of discs, brighter or darker than their ground."""
     sign = rng.choice([-1, 1])
     grey = rng.uniform(0.35, 0.65) + sign * 0.25 * np.max(discs, 0)
-    image = grey + rng.normal(0, 0.03, (3, size, size))
-    return image.clip(0, 1).astype(np.float32), mask[None].astype(np.float32)
+    image = grey + rng.normal(0, 0.03, (3, *grey.shape))
+    return image.clip(0, 1).astype(np.float32)
+
+
+def _around(size, period, missing, turned, rng):
+    """Image (3, size, size) of dots around a gap in the middle, and the gap."""
+    y, x = np.mgrid[:size, :size] + 0.5 - size / 2
+    radius, turn, reach = rng.uniform(1.8, 2.6), np.deg2rad(turned), size // period + 1
+    discs = []
+    for column, row in itertools.product(range(-reach, reach + 1), repeat=2):
+        if (column, row) not in {(0, 0), *missing}:
+            cx = period * (column * np.cos(turn) + row * np.sin(turn))
+            cy = period * (row * np.cos(turn) - column * np.sin(turn))
+            off_y, off_x = rng.normal(0, 0.3, 2)
+            discs.append(_disc(y - cy - off_y, x - cx - off_x, radius))
+    mask = _disc(y, x, radius) > 0.5
+    return _dotted(discs, rng), mask[None].astype(np.float32)
 
 
 # --- mosaics ----------------------------------------------------------------------

@@ -46,6 +46,20 @@ def test_what_05_says_of_a_dead_head_and_of_the_scene_is_on_record():
     assert lost["U-Net"] < 0.05 and lost.drop("U-Net").min() > 0.1
 
 
+def test_what_05_says_of_the_far_branch_is_on_record():
+    reach = trials_of("05_inception_unet")["reach"].recorded().iou.unstack("seed")
+    authors, control = "authors' inception", "authors', local mean"
+    scores = reach.mean(axis=1).xs(1000, level="steps")
+    for period in (16, 20):
+        assert (reach.xs((1000, authors, period)) > 0.2).all()
+        assert scores[authors, period] > scores["dilated, 1 2 4", period] + 0.2
+    ceiling = chapters.load("05_inception_unet").ceiling
+    for period in (12, 16):
+        assert (reach.xs((1000, control, period)) < ceiling(13, period) + 0.01).all()
+    lead = scores[authors, 12] - scores[control, 12]
+    assert f"{lead:.2f}" == "0.30"
+
+
 def test_what_09_says_of_heads_and_of_cracks_is_on_record():
     heads = trials_of("09_real_pictures")["hc18"].recorded()
     seeds, surely = heads.index.unique("seed"), {}

@@ -17,9 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CELLS, LINES, MEDIAN, DENSITY = 70, 16, 6, 3
 # Chapter 08 defines eleven trials and shows their record: to become shorter.
 MEDIANS = {"08_lineage": 9}
-MOST = dict.fromkeys(
-    ("00_segmentation", "02_unet", "05_inception_unet"), 72
-)  # live demos
+# Live demos; and 05 looks into a network that has learned what we called impossible.
+MOST = {"00_segmentation": 72, "02_unet": 72, "05_inception_unet": 74}
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef)
 

@@ -7,7 +7,7 @@ from scipy import signal
 from torch import nn
 from torch.nn import functional as F
 
-from helpers import chapters, cost, fields
+from helpers import chapters, cost, fields, live_demos, probes
 from tests.chapters.refusals import names_sizes_that_work
 
 chapter = chapters.load("05_inception_unet")
@@ -203,6 +203,35 @@ def test_both_pools_of_a_stack_are_tried_where_the_convolutions_are_capped():
     assert len(tried) == 2
     for period in tried:
         assert 0 < chapter.ceiling(13, period) < 0.5
+
+
+def sure(net, **how):
+    """How probable a network finds the gap of lattices, on average."""
+    images, gap = probes.around_a_gap(50, **how).tensors
+    with torch.no_grad():
+        return net(images).sigmoid()[gap > 0].mean().item()
+
+
+def test_what_is_said_of_the_dots_that_the_kept_stacks_read():
+    nets = {}
+    for name in (chapter.near, chapter.authors, chapter.wide):
+        net = chapter.Stack(chapter.STACKED[name])
+        nets[name], _ = live_demos.recorded(net, f"{name}, 16")
+    authors, wide = nets[chapter.authors], nets[chapter.wide]
+    corners = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+    for pair in ([(-1, 0), (1, 0)], [(0, -1), (0, 1)]):
+        assert (
+            sure(authors, missing=pair) < 0.05 < sure(wide) < sure(wide, missing=pair)
+        )
+    assert sure(authors) > sure(authors, missing=corners) > 0.9 * sure(authors) > 0.6
+    assert sure(wide, missing=corners) > sure(wide)
+    assert sure(authors, turned=5) < 0.05 and sure(wide, turned=5) > 0.6
+    assert sure(nets[chapter.near]) < 0.01
+
+    other = chapter.LocalInception(6, 6, norm=True).eval()
+    other.load_state_dict(authors.blocks[1].state_dict())
+    authors.blocks[1] = other
+    assert sure(authors) < 0.01
 
 
 def test_a_dot_on_a_sample_keeps_a_third_of_its_height():

@@ -419,6 +419,14 @@ def test_surfaces_differ_from_clean_ones_where_the_mask_is():
         assert changed.any() and not (changed & (mask[0] == 0)).sum() > 0.2 * mask.sum()
 
 
+def test_lattices_are_bright_and_their_plain_ground_is_one_grey():
+    sheets = live_demos.lattices()
+    assert len(sheets) >= 2
+    for image, gap, plain in sheets.values():
+        assert image.mean() > plain.mean() and len(plain.unique()) == 1
+        assert abs(image[:, gap[0] > 0].mean() - plain.mean()) < 0.03
+
+
 def test_recorded_weights_come_with_their_network(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "RECORDS", tmp_path)
     (tmp_path / "weights").mkdir()

@@ -73,6 +73,27 @@ def test_a_period_that_does_not_fit(period):
         probes.lattices(2, period=period)
 
 
+def at(image, place):
+    """Whether a dot of a lattice is drawn at a place, (column, row) from the middle."""
+    x, y = np.rint(np.array(place) + image.shape[-1] / 2 - 0.5).astype(int)
+    grey = image.mean(0)
+    return abs(grey[y, x] - np.median(grey)) > 0.15
+
+
+def test_dots_around_a_gap_are_left_out_and_turned():
+    for image, gap in zip(*probes.around_a_gap(9, missing=[(1, 0)]).tensors):
+        image, place = image.numpy(), gap[0].nonzero().float().mean(0)
+        assert place.tolist() == [23.5, 23.5]
+        assert not at(image, (0, 0)) and not at(image, (16, 0))
+        assert at(image, (-16, 0)) and at(image, (0, 16)) and at(image, (16, -16))
+    image = probes.around_a_gap(1, turned=45).tensors[0][0].numpy()
+    diagonal = 16 / np.sqrt(2)
+    assert at(image, (diagonal, -diagonal)) and not at(image, (16, 0))
+    image = probes.around_a_gap(1, turned=10, missing=[(-1, 0)]).tensors[0][0].numpy()
+    column, row = 16 * np.cos(np.deg2rad(10)), -16 * np.sin(np.deg2rad(10))
+    assert at(image, (column, row)) and not at(image, (-column, -row))
+
+
 # --- spots ------------------------------------------------------------------------
 
 
