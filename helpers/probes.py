@@ -49,15 +49,16 @@ def lattices(n, size=64, seed=0, split="train", period=(8, 12)):
     return tensors(n, _lattice, size, period, rng)
 
 
-def around_a_gap(n, missing=(), turned=0, period=16, size=48, seed=0):
+def around_a_gap(n, missing=(), turned=0, apart=0, period=16, size=48, seed=0):
     """Lattices with the gap in the middle, for asking which dots a network reads.
 
     `missing` lists the places of other dots that are not drawn, as (column, row) from
-    the gap; the lattice is `turned` by an angle in degrees, against the clock. Shapes
-    as in `surfaces`; the mask is the gap.
+    the gap. The lattice is `turned` by an angle in degrees, against the clock; the dots
+    of the gap's row stand `apart` px further from it. Shapes as in `surfaces`; the mask
+    is the gap.
     """
     rng = generator(seed, "test", n=n, size=size, period=period)
-    return tensors(n, _around, size, period, missing, turned, rng)
+    return tensors(n, _around, size, period, missing, turned, apart, rng)
 
 
 def camouflage(n, size=64, seed=0, split="train"):
@@ -180,15 +181,18 @@ def _dotted(discs, rng):
     return image.clip(0, 1).astype(np.float32)
 
 
-def _around(size, period, missing, turned, rng):
+def _around(size, period, missing, turned, apart, rng):
     """Image (3, size, size) of dots around a gap in the middle, and the gap."""
     y, x = np.mgrid[:size, :size] + 0.5 - size / 2
     radius, turn, reach = rng.uniform(1.8, 2.6), np.deg2rad(turned), size // period + 1
     discs = []
     for column, row in itertools.product(range(-reach, reach + 1), repeat=2):
         if (column, row) not in {(0, 0), *missing}:
-            cx = period * (column * np.cos(turn) + row * np.sin(turn))
-            cy = period * (row * np.cos(turn) - column * np.sin(turn))
+            right, down = period * column, period * row
+            if row == 0:
+                right += apart * np.sign(column)
+            cx = right * np.cos(turn) + down * np.sin(turn)
+            cy = down * np.cos(turn) - right * np.sin(turn)
             off_y, off_x = rng.normal(0, 0.3, 2)
             discs.append(_disc(y - cy - off_y, x - cx - off_x, radius))
     mask = _disc(y, x, radius) > 0.5

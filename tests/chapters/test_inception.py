@@ -226,12 +226,17 @@ def test_what_is_said_of_the_dots_that_the_kept_stacks_read():
     assert sure(authors) > sure(authors, missing=corners) > 0.9 * sure(authors) > 0.6
     assert sure(wide, missing=corners) > sure(wide)
     assert sure(authors, turned=5) < 0.05 and sure(wide, turned=5) > 0.6
+    assert sure(authors, apart=2) < 0.15 and sure(authors, apart=4) > 0.7
     assert sure(nets[chapter.near]) < 0.01
 
-    other = chapter.LocalInception(6, 6, norm=True).eval()
-    other.load_state_dict(authors.blocks[1].state_dict())
-    authors.blocks[1] = other
-    assert sure(authors) < 0.01
+    whole, left = sure(authors), []  # with a local mean in one block
+    for block, with_waves in enumerate(list(authors.blocks)):
+        other = chapter.LocalInception(6 if block else 3, 6, norm=True).eval()
+        other.load_state_dict(with_waves.state_dict())
+        authors.blocks[block] = other
+        left.append(sure(authors) / whole)
+        authors.blocks[block] = with_waves
+    assert left[0] > 0.95 and left[1] < 0.01 and 0.5 < left[2] < 0.9
 
 
 def test_a_dot_on_a_sample_keeps_a_third_of_its_height():

@@ -86,6 +86,9 @@ def test_dots_around_a_gap_are_left_out_and_turned():
         assert place.tolist() == [23.5, 23.5]
         assert not at(image, (0, 0)) and not at(image, (16, 0))
         assert at(image, (-16, 0)) and at(image, (0, 16)) and at(image, (16, -16))
+    image = probes.around_a_gap(1, apart=4).tensors[0][0].numpy()
+    assert at(image, (20, 0)) and at(image, (-20, 0)) and not at(image, (16, 0))
+    assert at(image, (16, 16)) and at(image, (0, -16))
     image = probes.around_a_gap(1, turned=45).tensors[0][0].numpy()
     diagonal = 16 / np.sqrt(2)
     assert at(image, (diagonal, -diagonal)) and not at(image, (16, 0))
