@@ -74,7 +74,7 @@ def test_what_09_says_of_heads_and_of_cracks_is_on_record():
 
 def test_what_08_says_of_a_threshold_on_nuclei_is_on_record():
     pages = chapters.NOTEBOOKS / "08_lineage.ipynb"
-    told = "on real nuclei no network here surely beats"
+    told = "On real nuclei no network here surely beats"
     assert told in pages.read_text(encoding="utf-8")
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words["real_patience"] == "undecided"
@@ -188,6 +188,24 @@ def test_what_01_02_and_08_say_in_passing_is_on_record():
         assert reach.iou.drop(102).min() > 0.7
     assert short.iou["Inception-U-Net", 102] == 0
     assert 0 < reach.iou.drop(102).min() - reach.iou[102] < 0.03
+
+
+def test_no_network_beats_the_unet_after_long_trainings_but_on_depth():
+    bench = trials_of("08_lineage")
+    rows = [("common", "iou"), ("common", "scratch"), ("common", "border")]
+    rows += [(name, "iou") for name in ("coins", "deep", "horses", "lattices")]
+    ahead = []
+    for name, score in rows:
+        table, long = bench[name].recorded(), max(bench[name].budgets)
+        for rival in bench["horses"].variants:
+            arms = [f"deep {n}" if name == "deep" else n for n in (rival, "U-Net")]
+            part = dict(better=arms[0], worse=arms[1], score=score)
+            verdict, *_ = verdicts.compare(part, table, long)
+            if verdict.word == "holds":
+                ahead.append((verdict.mean, name, rival))
+    assert {name for _, name, _ in ahead} == {"deep"} and max(ahead)[2] == "ResUNet"
+    deep = bench["deep"].recorded(1000).iou.groupby(level="variant").mean()
+    assert deep.idxmin() == "deep U²-Net"
 
 
 def test_what_06_says_of_1000_steps_on_horses_is_on_record():
