@@ -193,7 +193,7 @@ def test_what_01_02_and_08_say_in_passing_is_on_record():
 def test_no_network_beats_the_unet_after_long_trainings_but_on_depth():
     bench = trials_of("08_lineage")
     rows = [("common", "iou"), ("common", "scratch"), ("common", "border")]
-    rows += [(name, "iou") for name in ("coins", "deep", "horses", "lattices")]
+    rows += [(name, "iou") for name in ("coins", "deep", "horses", "lattices", "spots")]
     ahead = []
     for name, score in rows:
         table, long = bench[name].recorded(), max(bench[name].budgets)
