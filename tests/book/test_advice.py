@@ -70,6 +70,13 @@ def test_what_09_says_of_heads_and_of_cracks_is_on_record():
     assert 0 < surely["U-Net", 1000] < surely["U²-Net", 1000] - 0.1
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words["real_u2net_thin"].startswith("undecided")
+    learned = {name for (name, steps), lead in surely.items() if lead > 0}
+    assert set(heads.index.unique("variant")) - learned == {verdicts.GUESS, "ResUNet"}
+    cells = trials_of("09_real_pictures")["pv_el_cells"].recorded()
+    for rival, word in (("U-Net", "holds"), ("U-Net + input norm", "does not hold")):
+        part = dict(better="U²-Net", worse=rival, score="crack found")
+        verdict, *_ = verdicts.compare(part, cells, 1000)
+        assert verdict.word.startswith(word)
 
 
 def test_what_08_says_of_a_threshold_on_nuclei_is_on_record():
