@@ -54,8 +54,8 @@ def around_a_gap(n, missing=(), turned=0, apart=0, period=16, size=48, seed=0):
 
     `missing` lists the places of other dots that are not drawn, as (column, row) from
     the gap. The lattice is `turned` by an angle in degrees, against the clock; the dots
-    of the gap's row stand `apart` px further from it. Shapes as in `surfaces`; the mask
-    is the gap.
+    of the gap's row stand `apart` px further from it. Shapes as in `surfaces`,
+    always of the test split; the mask is the gap.
     """
     rng = generator(seed, "test", n=n, size=size, period=period)
     return tensors(n, _around, size, period, missing, turned, apart, rng)

@@ -89,14 +89,14 @@ def test_what_08_says_of_a_threshold_on_nuclei_is_on_record():
 
 
 def test_what_06_says_of_its_short_runs_is_on_record():
-    horses = trials_of("06_u2net")["horses"].recorded().xs(120, level="steps")
-    shares = horses.filter(like="beyond ")
-    falls = (shares.diff(axis=1).iloc[:, 1:] <= 0).all(axis=1) & (shares <= 1).all(
-        axis=1
-    )
-    assert 0.6 < 1 - falls.mean() < 0.7
-    assert 0.4 < (shares.max(axis=1) > 1).mean() < 0.6
-    assert 44 < horses.looks.max() < 46
+    every = trials_of("06_u2net")["horses"].recorded()
+    shares = every.filter(like="beyond ")
+    falls = (shares.diff(axis=1).iloc[:, 1:] <= 0).all(axis=1)
+    falls &= (shares <= 1).all(axis=1)
+    assert 0.7 < 1 - falls.mean() < 0.8
+    assert (~falls).xs(1000, level="steps").sum() == 26
+    assert round(every.looks.max()) == 62
+    horses = every.xs(120, level="steps")
     beyond = horses[horses.iou > horses.constant + 0.1]
     assert list(beyond.index.unique("variant")) == ["U-Net, equal seconds"]
 
@@ -181,9 +181,13 @@ def test_what_08_says_of_whole_objects_is_on_record():
 
 def test_what_01_02_and_08_say_in_passing_is_on_record():
     masks = trials_of("01_fcn")["masks"].recorded(150)
-    rates = masks.lr.groupby(level="variant").first()
-    assert rates["32s from nothing"] == 0.005
-    assert rates["32s from nothing, 8 masks"] == 0.03
+    means = masks.mean_iou.groupby(level="variant").mean().round(2)
+    assert means["32s from nothing"] == 0.51
+    assert means["32s from nothing, 8 masks"] == 0.60
+    skips = trials_of("02_unet")["common"].recorded(1000)
+    skips = skips.groupby(level="variant").mean(numeric_only=True)
+    gain = skips.loc["concatenate"] - skips.loc["none"]
+    assert gain.crack > gain.scratch > gain.stain + 0.05
     bench = trials_of("08_lineage")
     kinds = bench["common"].recorded(250)[["scratch", "stain"]]
     kinds = kinds.groupby(level="variant").mean()
@@ -200,10 +204,15 @@ def test_what_01_02_and_08_say_in_passing_is_on_record():
 def test_no_network_beats_the_unet_after_long_trainings_but_on_depth():
     bench = trials_of("08_lineage")
     rows = [("common", "iou"), ("common", "scratch"), ("common", "border")]
-    rows += [(name, "iou") for name in ("coins", "deep", "horses", "lattices", "spots")]
+    rows += [
+        (name, "iou")
+        for name in ("coins", "deep", "horses", "lattices", "mosaics", "spots")
+    ]
     ahead = []
     for name, score in rows:
         table, long = bench[name].recorded(), max(bench[name].budgets)
+        if long not in table.index.unique("steps"):
+            continue
         for rival in bench["horses"].variants:
             arms = [f"deep {n}" if name == "deep" else n for n in (rival, "U-Net")]
             part = dict(better=arms[0], worse=arms[1], score=score)
