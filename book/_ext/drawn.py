@@ -33,7 +33,7 @@ class Paper(NamedTuple):
 # fmt: off
 PAPERS = {  # by their names in figures.COLOURS
     "FCN": Paper(
-        "01_fcn", "FCN8s", "large regions, a trained classifier at hand, little time",
+        "01_fcn", "FCN8s", "large regions, a trained classifier, little time",
         (1, 3, 500, 500),
     ),
     "U-Net": Paper(
@@ -54,7 +54,7 @@ PAPERS = {  # by their names in figures.COLOURS
         (1, 3, 128, 128), depth=1,
     ),
     "U2-Net": Paper(
-        "06_u2net", "U2Net", "outlines that are broken, as of a head in ultrasound",
+        "06_u2net", "U2Net", "broken outlines, as of heads in ultrasound",
         (1, 3, 320, 320), depth=1,
     ),
 }

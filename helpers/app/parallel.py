@@ -15,6 +15,7 @@ from tempfile import TemporaryFile
 import psutil
 import torch
 
+from helpers import memory
 from helpers.training import crop_to, main_map
 
 BOOK = Path(__file__).resolve().parents[2]
@@ -121,6 +122,7 @@ def launch(processes, *command, seconds=120):
     path = os.pathsep.join(filter(None, [str(BOOK), os.environ.get("PYTHONPATH")]))
     alike = dict(OMP_NUM_THREADS="1", ACCELERATE_USE_CPU="true", PYTHONPATH=path)
     alike["PYTHONFAULTHANDLER"] = "1"  # who is aborted prints where it stood
+    memory.give_back()  # before others need it
     # Into files: of a pipe, a process left behind by torchrun would hold the end open.
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         running = subprocess.Popen(

@@ -36,6 +36,14 @@ def traced(name):
     return trace(net, *shape)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def not_for_longer():
+    """The paper's networks are large, and no other module asks for them."""
+    yield
+    network.cache_clear()
+    traced.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def paper():
     """The paper's U-Net, drawn."""
