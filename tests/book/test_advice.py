@@ -58,6 +58,10 @@ def test_what_05_says_of_the_far_branch_is_on_record():
         assert (reach.xs((1000, control, period)) < ceiling(13, period) + 0.01).all()
     lead = scores[authors, 12] - scores[control, 12]
     assert f"{lead:.2f}" == "0.30"
+    deep = trials_of("05_inception_unet")["deep"].recorded(1000).iou
+    deep = deep.groupby(level=["block", "period"]).mean().unstack("period")
+    added = deep.loc["dilated, 1 2 4"] - deep.loc["plain, 1 1 1"]
+    assert added.round(2).to_dict() == {12: 0.01, 16: 0.03}
 
 
 def test_what_09_says_of_heads_and_of_cracks_is_on_record():
@@ -96,6 +100,9 @@ def test_what_06_says_of_its_short_runs_is_on_record():
     assert 0.7 < 1 - falls.mean() < 0.8
     assert (~falls).xs(1000, level="steps").sum() == 26
     assert round(every.looks.max()) == 62
+    side = every["side 1"].xs(1000, level="steps").groupby(level="variant").mean()
+    told = {"U²-Net, w = 0": 0.58, "U²-Net, w = 0.3": 0.65, "U²-Net, w = 1": 0.64}
+    assert side.dropna().round(2).to_dict() == told
     horses = every.xs(120, level="steps")
     beyond = horses[horses.iou > horses.constant + 0.1]
     assert list(beyond.index.unique("variant")) == ["U-Net, equal seconds"]
@@ -188,6 +195,11 @@ def test_what_01_02_and_08_say_in_passing_is_on_record():
     skips = skips.groupby(level="variant").mean(numeric_only=True)
     gain = skips.loc["concatenate"] - skips.loc["none"]
     assert gain.crack > gain.scratch > gain.stain + 0.05
+    shift = trials_of("02_unet")["shift"].recorded(1000)
+    shift = shift.groupby(level="variant").mean(numeric_only=True)
+    lost = shift[["lost, new textures", "lost, faint defects"]].div(shift.iou, axis=0)
+    assert lost.loc["U-Net"].round(2).tolist() == [0.10, 0.60]
+    assert lost.loc["no skips"].round(2).tolist() == [0.06, 0.60]
     bench = trials_of("08_lineage")
     kinds = bench["common"].recorded(250)[["scratch", "stain"]]
     kinds = kinds.groupby(level="variant").mean()
