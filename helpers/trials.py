@@ -139,15 +139,18 @@ class Trial:
                     return False
         return True
 
-    def trained(self, name, seeds=LIVE):
-        """The Runs of a variant, of these seeds; what is not trained yet, is.
+    def trained(self, *names, seeds=LIVE):
+        """The Runs of these variants and seeds; what is not trained yet, is.
 
         For a look into more networks than the first. What is trained must agree with
         the record too: raises AssertionError where it does not.
         """
-        self.train([name], seeds)
+        self.train(names, seeds)
         agree(self.live_table(), self.recorded(self.steps))
-        return [run for run in self.runs[name] if run.seed in seeds]
+        found = []
+        for name in names:
+            found += [run for run in self.runs[name] if run.seed in seeds]
+        return found
 
     def train(self, names, seeds, report=None):
         """Train the variants with the seeds, side by side, each once."""
@@ -312,7 +315,7 @@ class Trial:
             if "after" in self.variants[name]:
                 trial, earlier = self.variants[name]["after"]
                 seeds = [seed for other, seed in jobs if other == name]
-                for run in trial.trained(earlier, seeds):
+                for run in trial.trained(earlier, seeds=seeds):
                     nets[name, run.seed] = run.net
         return nets
 

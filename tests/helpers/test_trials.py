@@ -297,10 +297,12 @@ def test_more_networks_of_a_variant_are_trained_when_asked_for(
     trial = make(seeds=(4,))
     trial.run(report=quiet)
     first = trial.runs["slow"][0]
-    runs = trial.trained("slow", SEEDS)
+    runs = trial.trained("slow", seeds=SEEDS)
     assert runs[0] is first and all(map(same_run, runs, there.runs["slow"]))
-    assert trial.trained("slow", SEEDS)[1] is runs[1]  # not once more
+    assert trial.trained("slow", seeds=SEEDS)[1] is runs[1]  # not once more
     assert len(trial.runs["fast"]) == 1 and len(trial.table) == 2
+    both = trial.trained("fast", "slow", seeds=SEEDS)
+    assert both == trial.runs["fast"] + runs
 
 
 def test_what_runs_live_must_be_what_is_on_record(records, side_by_side, monkeypatch):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import groups, metrics, real, whole
+from helpers import groups, metrics, probes, real, whole
 from helpers.data import Sets
 
 
@@ -40,6 +40,14 @@ def test_one_cut_finds_what_is_bright_or_dark(bright):
     pictures = Few("isbi_em", bright)
     found = list(whole.by_brightness(Sets(pictures, pictures, pictures)))
     assert whole.iou_scores(found, pictures)["iou"] == 1
+
+
+def test_a_picture_s_own_cut_does_not_mind_the_light():
+    images, _ = probes.nuclei(20).tensors
+    grey = images.mean(1, keepdim=True)
+    cut = whole.own_cut(grey)
+    assert 0.02 < cut.float().mean() < 0.98
+    assert (cut != whole.own_cut(0.3 * grey)).float().mean() < 1e-3
 
 
 def test_the_average_mask_knows_the_place_alone():
