@@ -301,6 +301,13 @@ def test_what_02_says_of_overlap_tile_is_on_record():
     assert means.to_dict() == {120: 0.04, 1000: 0.02}
 
 
+def test_what_09_says_of_nuclei_in_another_light_is_on_record():
+    changes = trials_of("09_real_pictures")["skips_nuclei"].recorded().loc[1000]
+    cut = changes.loc["no learning"].iou.mean()  # Otsu's, which minds no factor
+    nets = changes.drop("no learning")
+    assert (nets.inverted < nets.iou / 2).all() and (nets.dimmed < cut).all()
+
+
 def test_what_03_says_of_the_lines_of_other_seeds():
     slices = trials_of("03_vnet")["volumes"].recorded().iou
     slices = slices.xs("U-Net, slice by slice", level="variant").unstack("seed")
