@@ -304,10 +304,22 @@ def test_what_02_says_of_overlap_tile_is_on_record():
     assert means.to_dict() == {120: 0.04, 1000: 0.02}
 
 
+def test_what_10_says_of_the_price_of_a_texture_is_on_record():
+    prices = {}
+    table = trials_of("10_your_data")["textures"].recorded().xs(1000, level="steps")
+    for name in ("brick", "gravel", "grass"):
+        both = table[name].unstack("seed")
+        prices[name] = both.loc["all textures"] - both.loc[f"without {name}"]
+    of_five = {name: verdicts.judge(prices[name][:5]).word for name in prices}
+    assert of_five == dict(brick="holds", gravel="holds", grass="undecided")
+    assert prices["gravel"].mean() < 0.03 and prices["grass"].mean() < 0.03
+    assert (prices["brick"] > 0.15).all() and prices["brick"].mean() > 0.2
+
+
 def test_what_09_says_of_nuclei_in_another_light_is_on_record():
     changes = trials_of("09_real_pictures")["skips_nuclei"].recorded().loc[1000]
     cut = changes.loc["no learning"].iou.mean()  # Otsu's, which minds no factor
-    nets = changes.drop("no learning")
+    nets = changes.drop("no learning", level="variant")
     assert (nets.inverted < nets.iou / 2).all() and (nets.dimmed < cut).all()
 
 
