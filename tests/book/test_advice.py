@@ -158,8 +158,10 @@ def test_what_01_02_and_03_say_of_long_trainings_is_on_record():
     piles = trials_of("02_unet")["touching"].recorded().xs(120, level="steps")
     right = piles["right, count level"].unstack("variant")
     both = right[["classes and border", "equal"]]
-    assert both.mean().round(2).tolist() == [0.94, 0.81]
-    assert verdicts.judge(both["classes and border"], both["equal"]).word == "undecided"
+    assert both.mean().round(2).tolist() == [0.96, 0.78]
+    lead = both["classes and border"] - both["equal"]
+    words = verdicts.judge(lead).word, verdicts.judge(lead[:5]).word
+    assert words == ("holds", "undecided")
     volumes = trials_of("03_vnet")["volumes"].recorded().xs(1000, level="steps").iou
     means = volumes.groupby(level="variant").mean().round(2)
     assert (means["V-Net"], means["V-Net, no batch norm"]) == (0.94, 0.90)
