@@ -306,6 +306,14 @@ def test_what_02_says_of_overlap_tile_is_on_record():
     assert means.to_dict() == {120: 0.04, 1000: 0.02}
 
 
+def test_what_02_says_of_overlap_tile_is_on_record():
+    zeros = trials_of("02_unet")["borders"].recorded().xs("zeros", level="variant")
+    gain = (zeros["bands, margin 24"] - zeros["bands, margin 0"]).unstack("steps")
+    assert gain.min().min() > 0
+    assert gain.mean().round(2).to_dict() == {120: 0.04, 1000: 0.02}
+    assert verdicts.judge(gain[1000]).small and verdicts.judge(gain[1000]).low > 0
+
+
 def test_what_10_says_of_the_price_of_a_texture_is_on_record():
     prices = {}
     table = trials_of("10_your_data")["textures"].recorded().xs(1000, level="steps")
