@@ -100,6 +100,13 @@ def test_no_cell_shows_an_error_or_a_warning(articles):
         assert not bad, f"{place(path)}: {bad[0].get_text()[:500]}"
 
 
+def test_no_cell_shows_a_verdict_as_a_bare_string(articles):
+    for path, article in articles.items():
+        for shown in article.select(".cell_output pre"):
+            text = shown.get_text().strip()
+            assert not re.fullmatch("'.*'", text), f"{place(path)}: {text}"
+
+
 def test_every_page_says_what_it_is_about(pages):
     found = {}
     for path, page in pages.items():
