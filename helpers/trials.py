@@ -112,10 +112,7 @@ class Trial:
         and, of the same budget, all that is on record; where it has both, they must
         agree, or AssertionError is raised. ValueError for a name that is no variant.
         """
-        for name in opened:
-            if name not in self.variants:
-                known = ", ".join(map(text, self.variants))
-                raise ValueError(f"{self.name} has no variant {name!r}, but: {known}")
+        self._known(opened)
         self.rows, self.runs = {}, {}
         names, seeds = self.variants, self.seeds
         if seeds is LIVE and self.on_record():
@@ -143,8 +140,10 @@ class Trial:
         """The Runs of these variants and seeds; what is not trained yet, is.
 
         For a look into more networks than the first. What is trained must agree with
-        the record too: raises AssertionError where it does not.
+        the record too: raises AssertionError where it does not, ValueError for a name
+        that is no variant.
         """
+        self._known(names)
         self.train(names, seeds)
         agree(self.live_table(), self.recorded(self.steps))
         found = []
@@ -307,6 +306,12 @@ class Trial:
     def draws(self, name):
         """The function of the seed that draws a variant's pictures."""
         return self.variants[name].get("sets", self.sets)
+
+    def _known(self, names):
+        for name in names:
+            if name not in self.variants:
+                known = ", ".join(map(text, self.variants))
+                raise ValueError(f"{self.name} has no variant {name!r}, but: {known}")
 
     def _before(self, jobs):
         """The networks to go on from, of each (variant, seed) that has one."""

@@ -62,6 +62,8 @@ def test_what_05_says_of_the_far_branch_is_on_record():
         assert (reach.xs((1000, authors, period)) > dilated).all()
         assert scores[authors, period] > scores["dilated, 1 2 4", period] + 0.2
     ceiling = chapters.load("05_inception_unet").ceiling
+    for period in (12, 16, 20):
+        assert (reach.xs((1000, authors, period)) > ceiling(13, period)).all()
     far = reach.xs((1000, authors, 20)).sort_values()
     assert far.iloc[2] < far.iloc[3:].mean() / 2  # three of ten
     for period in (12, 16):

@@ -287,6 +287,8 @@ def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypat
 def test_a_name_that_is_no_variant_is_refused():
     with pytest.raises(ValueError, match="toys/a has no variant 'fat', but: slow, fa"):
         make().run("fat")
+    with pytest.raises(ValueError, match="toys/a has no variant 'fat', but: slow, fa"):
+        make().trained("slow", "fat")
 
 
 def test_more_networks_of_a_variant_are_trained_when_asked_for(
