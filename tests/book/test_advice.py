@@ -345,7 +345,7 @@ def test_what_03_says_of_the_lines_of_other_seeds():
 
 
 def every_disc(seed):
-    """The IoU of marking all discs of a seed's test volumes, cut at half height."""
+    """The IoU of marking all discs of a seed's test volumes, written a second time."""
     clean = probes.volumes(30, seed=seed, split="test", noise=0)
     images, masks = (part[:, 0].numpy() for part in clean.tensors)
     found = np.zeros(images.shape, bool)
