@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from helpers import chapters, probes, trials, verdicts
+from helpers.app import bench
 from helpers.app.record import trials_of
 from tests.verdicts import recorded
 
@@ -355,3 +356,14 @@ def every_disc(seed):
             height = images[n, k][labels == disc].max()
             found[n, k] |= (labels == disc) & (images[n, k] > (0.35 + height) / 2)
     return (found & (masks > 0)).sum() / (found | (masks > 0)).sum()
+
+
+def test_a_training_on_the_page_takes_the_minute_that_the_first_page_promises():
+    assert "train it in a minute at most" in (ROOT / "book" / "intro.md").read_text()
+    for name in bench.with_trials():
+        if name > "09":
+            continue  # real pictures, which the first page does not speak of, and 10
+        table = trials.read(name)
+        live = table[table.steps == table.groupby("trial").steps.transform("min")]
+        seconds = live.groupby(["trial", "variant"]).seconds.median()  # on one core
+        assert seconds.max() < 60, f"{name}: {seconds.idxmax()} takes {seconds.max()} s"
