@@ -240,10 +240,12 @@ def curves(runs, colour=COLOURS["U-Net"]):
     for axis, key in zip(axes, ("loss", "score")):
         lines = [history[key] for history in histories]
         for line in lines:
-            axis.plot(line, color=colour, alpha=0.4, linewidth=1)
+            axis.plot(line, color=colour, alpha=0.4, linewidth=1, label="one seed")
         mean = pandas.concat(lines, axis="columns", join="inner").mean(axis="columns")
-        axis.plot(mean, color=colour)
+        axis.plot(mean, color=colour, label="their mean")
         axis.set(xlabel="step", ylim=(0, None if key == "loss" else 1))
+    if len(runs) > 1:
+        axis.legend(handles=axis.lines[-2:])
     axes[0].set_title("loss", fontsize=13)
     axes[1].set_title("IoU, validation", fontsize=13)
     return figure

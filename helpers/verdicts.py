@@ -383,13 +383,15 @@ def decide(slug, *of, more=""):
         more = f"Not recorded yet ({order}): {'; '.join(missing)}. {more}"
     part = parts(claim)[0]
     arms = claim.get("arms", f"{arm(part['better'])} against {rival(part)}")
-    numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals. {more}".strip()
+    margin = part.get("margin", MARGIN)
+    own = f", margin {margin:g}" * (margin != MARGIN)
+    numbers = f"{claim.get('what', 'Test IoU')}, {arms}; 95 % intervals{own}. {more}"
     facts = {"claimed by": claim.get("source", "")}
     facts |= {"trained there": claim.get("trained", "")}
     if seen:
         told = " and ".join(f"{pictures:,}" for pictures in sorted(seen))
-        facts |= {"trained here": f"{told} pictures seen"}
-    page.verdict(slug, claim["claim"], word, numbers, lines, **facts)
+        facts |= {"trained here": f"{told} {claim.get('seen', 'pictures')} seen"}
+    page.verdict(slug, claim["claim"], word, numbers.strip(), lines, **facts)
     return word
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas
 import pytest
 from scipy import ndimage
+from torch import nn
 
-from helpers import chapters, probes, trials, verdicts
+from helpers import chapters, cost, live_demos, probes, trials, verdicts
 from helpers.app import bench
 from helpers.app.record import trials_of
 from tests.verdicts import recorded
@@ -367,3 +368,60 @@ def test_a_training_on_the_page_takes_the_minute_that_the_first_page_promises():
         live = table[table.steps == table.groupby("trial").steps.transform("min")]
         seconds = live.groupby(["trial", "variant"]).seconds.median()  # on one core
         assert seconds.max() < 60, f"{name}: {seconds.idxmax()} takes {seconds.max()} s"
+
+
+def test_what_04_says_of_deep_nets_is_on_record():
+    crossing = trials_of("04_resunet")["crossing"].results()
+    loss = dict(better=[5, "residual + BN"], worse=[5, "plain + BN"], score="loss")
+    loss |= dict(lower=True, margin=0.01)
+    assert verdicts.compare(loss, crossing, 120)[0].word == "undecided"
+    verdict, gain, summed, chained = verdicts.compare(loss, crossing, 1000)
+    assert verdict.word == "holds" and (gain > 0).sum() == 8 and len(gain) == 10
+    assert round(summed.mean(), 2) == 0.06 and round(chained.mean(), 2) == 0.09
+    means = crossing.loss.groupby(level=["steps", "blocks", "variant"]).mean().round(2)
+    assert (
+        means[120, 5, "residual + BN"] == 0.12 and means[120, 5, "plain + BN"] == 0.14
+    )
+    assert means[120, 5, "residual"] == 0.23 and means[120, 5, "plain"] == 0.16
+    assert means[1000, 5, "residual"] == 0.09 and means[1000, 5, "plain"] == 0.15
+    deep = crossing.iou.xs((1000, 5, "residual + BN")).round(2).sort_values()
+    assert deep.iloc[:3].tolist() == [0.12, 0.33, 0.51] and deep.iloc[-1] == 0.61
+    ends = crossing.iou.xs(1000, level="steps").groupby(level=["blocks", "variant"])
+    assert ends.mean().idxmax() == (5, "residual, calm")
+    assert round(ends.mean().max(), 2) == 0.63
+
+
+def test_what_05_says_of_its_three_blocks():
+    chapter = chapters.load("05_inception_unet")
+    stack, _ = live_demos.recorded(
+        chapter.Stack(chapter.Inception), "authors' inception, 16"
+    )
+    images, gap = probes.around_a_gap(20).tensors
+    found = {}
+    for k in range(3):
+        local = chapter.LocalInception(6 if k else 3, 6, norm=True).eval()
+        local.load_state_dict(stack.blocks[k].state_dict())
+        rest = [*stack.blocks[:k], local, *stack.blocks[k + 1 :], stack.head]
+        answer = nn.Sequential(*rest)(images).sigmoid()
+        found[k] = answer[gap > 0].mean().item()
+    whole = stack(images).sigmoid()[gap > 0].mean().item()
+    assert abs(found[0] - whole) < 0.02 and found[1] < 0.01
+    assert 0.5 * whole < found[2] < 0.9 * whole
+
+
+def test_what_00_says_of_rates_and_01_of_three_layers_is_on_record():
+    assert trials.chosen_rate("three layers", 250) == 0.03
+    assert bench.RATES == (0.0008, 0.002, 0.005, 0.0125, 0.03)
+    three = trials_of("00_segmentation")["common"].recorded().iou
+    fcn = trials_of("01_fcn")["common"].recorded().iou
+    both = {}
+    for steps in (250, 1000):
+        ahead = three.xs((steps, "three layers")) - fcn.xs((steps, "FCN-8s"))
+        both[steps] = verdicts.judge(ahead).word
+    assert both == {250: "holds", 1000: "undecided"}
+    size = 1, 3, 64, 64
+    small = chapters.load("00_segmentation").small_three_layers()
+    ratio = cost.macs(chapters.load("01_fcn").small_fcn(), *size) / cost.macs(
+        small, *size
+    )
+    assert 2.5 < ratio < 3.5

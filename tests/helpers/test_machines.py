@@ -29,12 +29,13 @@ def test_trainings_are_counted_and_those_of_a_card(monkeypatch, tmp_path):
     monkeypatch.setattr(trials, "RECORDS", tmp_path)
     names = [*trials.KEYS, "canary", "iou"]
     rows = [("t", "A", 9, 100, "0.0586", 0.5), ("t", "A", 9, 101, "X, torch 2", 0.5)]
+    rows.append(("t", "no learning", 9, 100, "X, torch 2", 0.1))  # no training
     text = pandas.DataFrame(rows, columns=names).to_csv(index=False)
     (tmp_path / "x.csv").write_text("# {}\n" + text)
     arms = {"A": dict(net=None), "B": dict(net=None)}
     short = trials.Trial("x/t", arms, steps=9, budgets=(9, 36))
     empty = trials.Trial("x/none", arms, steps=9, budgets=(9,))
-    assert machines.counted({"x": {"t": short, "none": empty}}) == (2, 30, 1)
+    assert machines.counted({"x": {"t": short, "none": empty}}) == (2, 1)
 
 
 def test_what_was_trained_twice_is_on_record():
