@@ -11,8 +11,9 @@ from helpers.pictures import TOPS, Pixels, Refused, finite
 
 def ways_out(values):
     """The readings to choose from, in words, with a cut that the values reach."""
-    cut = "Binary(cut=128) for soft edges or JPEG (object from that value on, from 1: "
-    cut += "all above 0)"
+    half = 128 if values.max() <= 255 else 32768  # of 8 and of 16 bits
+    cut = f"Binary(cut={half}) for soft edges or JPEG (object from that value on, from "
+    cut += "1: all above 0)"
     if values.dtype.kind == "f":
         cut = f"{halfway(values)} (object from that value on)"
     return (
@@ -90,7 +91,7 @@ def opacity_or_level(path, values, strict):
     is what is opaque.
     """
     alpha, colour = values[..., -1], values[..., :-1]
-    if (alpha == TOPS[alpha.dtype.name]).all():
+    if (alpha == opaque_level(path, alpha)).all():
         return brightness(path, Pixels(colour), strict)
     shown = colour[alpha > 0]
     if len(shown) and (shown == shown[0]).all():
@@ -128,11 +129,19 @@ def opaque_colours(path, values):
     """The colour channels (H, W, C); ValueError if some pixel is transparent."""
     if values.shape[2] == 3:
         return values
-    if (values[..., -1] != TOPS[values.dtype.name]).any():
+    if (values[..., -1] != opaque_level(path, values)).any():
         raise Refused(
             f"{path} has transparent pixels, whose class is not stated: save it without"
         )
     return values[..., :-1]
+
+
+def opaque_level(path, values):
+    """The number that means opaque; ValueError for a type that has none."""
+    kind = values.dtype.name
+    if kind not in TOPS:
+        raise Refused(f"{path} has transparency of {kind}: save it as an 8-bit PNG")
+    return TOPS[kind]
 
 
 def grey_of(colour):

@@ -70,7 +70,16 @@ class Binary:
             levels = 255 * levels.astype(np.uint8)  # as one sees it
         finite(path, levels)
         if self.cut is not None:
-            if 0 < levels.max() < self.cut:
+            top = levels.max()
+            whole = levels.dtype.kind in "iu"
+            if whole and (self.cut < 1 < top or 1 < self.cut < top / 256):
+                half = 128 if top <= 255 else 32768
+                raise Refused(
+                    f"{path} holds whole numbers up to {top}, and the cut is at "
+                    f"{self.cut}, where nearly all is object: state Binary(cut={half}) "
+                    "for soft edges, or Binary(cut=1) for all above 0, in all files"
+                )
+            if 0 < top < self.cut:
                 raise Refused(
                     f"{path} is not empty and nothing in it reaches the cut at "
                     f"{self.cut}, it holds {told(counts(levels))}: state another"

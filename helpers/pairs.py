@@ -170,6 +170,9 @@ def left_out(folder, endings=ENDINGS):
         is_empty = path.is_dir() and not listing(path)
         if not is_picture and not is_empty and path.name.lower() not in CLUTTER:
             skipped.append(path)
+    for path in sorted(folder.glob(".*")):  # ._a.png is macOS's, .5mm.png a picture
+        if path.name.lower().endswith(endings) and not path.name.startswith("._"):
+            skipped.append(path)
     return skipped
 
 

@@ -72,8 +72,9 @@ def scaled(path, values, span):
     kind = values.dtype.name
     finite(path, values)
     low, high = span or (0, TOPS.get(kind))
-    if span and not low < high:
-        raise ValueError(f"span {span}: the first value must be below the second")
+    if span and not -np.inf < low < high < np.inf:
+        rule = "two numbers, the first below the second, none of them endless"
+        raise ValueError(f"span {span}: state {rule}")
     if span and kind in ("bool", "uint8", "uint16") and high > TOPS[kind]:
         raise Refused(
             f"{path} holds {kind}, up to {TOPS[kind]}, and its span is {span}: bring "
@@ -154,6 +155,8 @@ def decode(path, page=None):
             if page:
                 image.seek(page)
             doubt = doubts(path, image)
+            if image.format == "JPEG2000":
+                of_whole_bytes(path)
             if loses_bits(image):
                 return Pixels(deep_colour(path, image), doubt=doubt)
             return by_pillow(image, doubt)
@@ -225,6 +228,15 @@ def deep_colour(path, image):
     raise Refused(f"{path} is a {image.format} of 16-bit colours: save it as a PNG")
 
 
+def of_whole_bytes(path):
+    """Refuse a JPEG 2000 of 12 bits, say: readers take it for 8 or 16."""
+    content = Path(path).read_bytes()
+    size = content.index(b"\xff\x4f\xff\x51") + 2  # the marker of its sizes
+    bits = (content[size + 40] & 127) + 1  # of the first channel
+    if bits not in (8, 16):
+        raise Refused(f"{path} has {bits} bits a channel: save a PNG of 8 or 16")
+
+
 def is_deep_tiff(path):
     """Whether a file is a TIFF that Pillow does not read, or not all of it.
 
@@ -260,6 +272,9 @@ def deep_tiff(path, page):
         raise Refused(f"{path} has deep pixels and lies turned: save it upright")
     if values.dtype.kind == "c":
         raise Refused(f"{path} holds complex numbers: save their size or phase alone")
+    if page.photometric not in (0, 1, 2):  # a palette, CIELAB ...
+        what = f"{path} holds deep pixels as {page.photometric.name}"
+        raise Refused(f"{what}: save it as grey or RGB")
     if page.photometric == 0:  # white is 0
         if values.dtype.kind != "u":
             raise Refused(f"{path} calls 0 white, with signed values: save it anew")

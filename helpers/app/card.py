@@ -1,7 +1,7 @@
 """A model card in Markdown: what the model is for, how good it is, and its limits."""
 
 from helpers.app.measure import kind
-from helpers.app.report import between, number
+from helpers.app.report import between, never_seen, number
 
 
 def text(run, about, scores, others, facts, licence):
@@ -84,12 +84,8 @@ def limits(about, data, scores, others):
         )
     if not scores["interval"]:
         found.append("There are too few pictures for an interval.")
-    absent = []
-    for name, one in zip(about["names"], scores["classes"]):
-        if about["classes"] > 1 and one["iou"] is None:
-            absent.append(name)
-    if absent:
-        found.append(f"Never seen in validation: {', '.join(absent)}.")
+    if told := never_seen(about, data):
+        found.append(told)
     if not about["exact"]:
         found.append("It sees farther than a tile: in large pictures seams can show.")
     sizes = {tuple(size) for size in data["sizes"]}

@@ -20,11 +20,28 @@ from types import SimpleNamespace
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from helpers.app import lines, settings
 
 plain = dict(rich_markup_mode=None, pretty_exceptions_enable=False)
 app = typer.Typer(help=lines.laid_out(__doc__), add_completion=False, **plain)
+
+
+class Once(TyperCommand):
+    """A command that refuses an option which is named twice.
+
+    Of two, the last would count without a word; a second folder would be left out.
+    """
+
+    def parse_args(self, context, args):
+        """Look at the line, then parse it."""
+        several = {"--set"}
+        given = [part.partition("=")[0] for part in args if part.startswith("--")]
+        for name in given:
+            if given.count(name) > 1 and name not in several:
+                raise typer.BadParameter(f"{name} is named twice: name it once")
+        return super().parse_args(context, args)
 
 
 def main(argv=None):
@@ -105,7 +122,7 @@ Validation = Annotated[float, option("share of the pictures kept for validation"
 SplitSeed = Annotated[int, option("draws that share, or the pictures")]
 
 
-@app.command()
+@app.command(cls=Once)
 def inspect(
     images: Images = None,
     masks: Masks = None,
@@ -129,7 +146,7 @@ def inspect(
     raise typer.Exit(inspect(asked))
 
 
-@app.command()
+@app.command(cls=Once)
 def draw(
     source: Annotated[
         Path,
@@ -153,7 +170,7 @@ def draw(
     )
 
 
-@app.command()
+@app.command(cls=Once)
 def train(
     network: Annotated[
         str, option("what to train: 02_unet.UNet", metavar="CHAPTER.NAME")
@@ -239,7 +256,7 @@ def train(
     train(asked)
 
 
-@app.command()
+@app.command(cls=Once)
 def predict(
     model: Annotated[
         Path, option("model.pt of a training (or u2net.pth)", metavar="FILE")
@@ -262,7 +279,7 @@ def predict(
 Run = Annotated[Path, typer.Argument(help="folder of a training", metavar="RUN")]
 
 
-@app.command()
+@app.command(cls=Once)
 def report(
     run: Run,
     images: Images = None,
@@ -288,7 +305,7 @@ def report(
     report(run, images, masks, group, out)
 
 
-@app.command()
+@app.command(cls=Once)
 def export(
     run: Run,
     out: Annotated[

@@ -24,9 +24,13 @@ def export(run, out, licence):
     Raises FileNotFoundError or ValueError for a folder that is none, for a card that
     was filled in, and for a network that ONNX cannot hold.
     """
+    if not run.is_dir():
+        raise ValueError(f"{run} is not a folder: name that of a training")
     out = out or run
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder: make it first")
+    if (run / "folds.json").exists():
+        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
     net, about = models.load_model(run / "model.pt")
     scores, others = known(run)
     channels = 1 if about["volumes"] else 3
@@ -117,10 +121,17 @@ def metadata(about, step):
         resize += "bilinear and antialiased (as Pillow's, not OpenCV's); the answer "
         resize += "back by plain bilinear"
     remainder = [side % step for side in about["size"]]
+    margin = about["tiling"][1]
+    border = f"mirror {margin} px around the picture and cut them off the answer, "
+    border += f"but for one of {about['size']} px"
+    if about["volumes"]:
+        border = "continue sides to multiples of 16 with the volume's least value"
+    if about["resized"]:
+        border = "none"
     return dict(
         network=about["network"], classes=str(about["classes"]), answer=answer,
         names=json.dumps(about["names"]), threshold=str(about["threshold"]),
-        scale=scale, resize=resize, axes=f"batch channel {axes}",
+        scale=scale, resize=resize, border=border, axes=f"batch channel {axes}",
         sizes=f"{axes}: multiples of {step} plus {remainder}",
         tile_and_margin=json.dumps(about["tiling"]),
     )  # fmt: skip

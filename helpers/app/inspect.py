@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from torch.nn import functional as F
 
-from helpers import folders, masks, nifti
+from helpers import folders, levels, masks, nifti
 from helpers.app import sheet, sources
 from helpers.app.lines import many, one_line, say
 from helpers.app.settings import in_range
@@ -50,10 +51,10 @@ def inspect(args):
         try:
             good += looks_at(image, mask, how, args, volumes)
         except ValueError as error:
-            refused[image] = one_line(error)
+            refused[image] = error
             misread = misread or (not volumes and is_misread(mask, how.how))
     facts = [f"{many(len(pairs), 'pair')}, {many(len(good), 'sample')} to train with"]
-    odd += list(refused.values())[:SHOWN]
+    odd += [str(error) for error in refused.values()][:SHOWN]
     if len(refused) > SHOWN:
         odd.append(f"{len(refused)} pairs are refused in all, for the like")
     if good:
@@ -61,7 +62,7 @@ def inspect(args):
         facts += said(good, counts, how)
         odd += oddities(good, counts, how)
         odd += [] if volumes else palettes(good, how)
-        odd += divided(good, args, facts)
+        odd += divided(good, args, facts, counts, how.names)
     for line in facts:
         say(line)
     for line in odd:
@@ -107,7 +108,9 @@ def looks_at(image, mask, how, args, volumes):
     look |= dict(mask=mask, page=None)
     if volumes:
         nifti.same_place(image, mask)
-        kind = nifti.load(image).get_data_dtype().name
+        volume = nifti.load(image)
+        kind = volume.get_data_dtype().name
+        look |= dict(spacing=nifti.in_mm(voxel_sizes(volume.affine)))
         return [look | described(*both(look, how, args), kind)]
     pages, found = same_header(image, mask, args.stacks), []
     for page in range(pages):
@@ -180,6 +183,8 @@ def tally(looks, key, most=3):
 def oddities(good, counts, how):
     """What would be read without a word, and yet be wrong: lines."""
     odd, flat, swapped = [], [], []
+    if len({look.get("spacing") for look in good}) > 1:
+        odd.append(f"voxels of several sizes: {tally(good, 'spacing')}; resample them")
     share = counts[:, 1] / np.maximum(counts.sum(1), 1)
     usual = np.median(share)
     for look, own in zip(good, share):
@@ -189,6 +194,11 @@ def oddities(good, counts, how):
             swapped.append(f"{look['name']} ({own:.0%})")
     if flat:
         odd.append(f"of one colour all over: {some(flat)}")
+    empty, full = share < SELDOM, share > 1 - SELDOM
+    if how.count == 1 and empty.any() and full.any() and (empty | full).all():
+        what = f"{full.sum()} of {len(good)} masks are nearly all object, the others"
+        if not swapped:
+            odd.append(f"{what} nearly none: are some inverted?")
     if swapped:
         what = f"nearly all is object where the median is {usual:.0%}, is it inverted"
         odd.append(f"{what}? {some(swapped)}")
@@ -207,8 +217,11 @@ def palettes(good, how):
     return []
 
 
-def divided(good, args, facts):
-    """How the samples would be divided, and which are on both sides: odd lines."""
+def divided(good, args, facts, counts, classes):
+    """How the samples would be divided: lines of what is odd about it.
+
+    Those are pictures on both sides, and classes on one alone.
+    """
     names, files = [], []
     for look in good:
         names.append(sources.of_page(look["name"], look["page"]))
@@ -222,13 +235,20 @@ def divided(good, args, facts):
         f"split: {len(train)} to train on, {len(validation)} to validate "
         f"({len(set(groups))} objects, --split-seed {args.split_seed})"
     )
-    twins = []
+    odd, twins = [], []
+    for part, indices in (("train", train), ("validation", validation)):
+        inside = counts[indices].sum(0)
+        for number, name in enumerate(classes):
+            if counts[:, number].any() and not inside[number]:
+                told = f"{name} is in no {part} mask: try another --split-seed"
+                # Without the object a score says nothing; of a rare class, less.
+                (odd if len(classes) == 2 else facts).append(told)
     for i, j in alike(good, train, validation):
         twins.append(f"{names[i]} and {names[j]}")
-    if not twins:
-        return []
-    told = f"{many(len(twins), 'pair')} nearly the same on both sides of the split"
-    return [f"{told}: {some(twins)}; keep them together with --group"]
+    if twins:
+        told = f"{many(len(twins), 'pair')} nearly the same on both sides of the split"
+        odd.append(f"{told}: {some(twins)}; keep them together with --group")
+    return odd
 
 
 # --- near-duplicates --------------------------------------------------------------
@@ -278,6 +298,7 @@ def proposed(pairs):
     total = Counter()
     for _, mask in pairs:
         try:
+            levels.exact(mask, decode(mask))  # no draft for what --colours refuses
             total.update(masks.counted(mask))
         except ValueError:
             continue
@@ -286,7 +307,8 @@ def proposed(pairs):
         return []
     if kinds == {float} and not all(map(float.is_integer, total)):
         return []
-    void = IGNORE if {1, IGNORE} <= total.keys() else -1
+    near = any(isinstance(v, int) and 240 < v < IGNORE for v in total)  # once lossy
+    void = IGNORE if {1, IGNORE} <= total.keys() and not near else -1
     lines = ["the masks hold these values; name and check them, then use --colours:"]
     number = 0
     for value in sorted(total):
@@ -311,7 +333,7 @@ def write_sheet(args, how, facts, odd, good, refused):
     parts.append(sheet.legend(how.names, how.colours))
     cards = []
     for path, text in list(refused.items())[:CARDS]:
-        cards.append(sheet.paragraph(f"{path.name}: {text}", "odd"))
+        cards.append(sheet.paragraph(f"{path.name}: {one_line(text)}", "odd"))
     for look in good[: CARDS - len(cards)]:
         image, labels = both(look, how, args)
         marked = sheet.marked(image, labels, how.colours, 160)

@@ -42,6 +42,8 @@ def run(app, argv, name):
     try:
         with one_line_warnings():
             status = app(argv, standalone_mode=False, prog_name=name)
+        if status == 130:  # Typer's own word for a Ctrl-C
+            say("stopped", sys.stderr)
         return status or 0
     except (Stopped, typer.Abort) as stop:
         say(str(stop) or "stopped", sys.stderr)

@@ -12,13 +12,14 @@ from PIL import Image
 from helpers import chapters, nifti
 from helpers.app import models, weights
 from helpers.app.files import whole
-from helpers.app.lines import many, say
+from helpers.app.lines import Stopped, many, say
 from helpers.app.segment import segment
 from helpers.app.sources import name_of, of_page
 from helpers.pairs import files, left_out, listing, some, tell_skipped
 from helpers.pictures import ENDINGS, page_count, read_image
 
 MOST = 99  # refusals that are told
+LITTLE = 0.1  # of the range that a picture uses
 
 
 def predict(model, image, out):
@@ -50,6 +51,10 @@ def predict(model, image, out):
         target = out / f"{of_page(name_of(path), page)}{ending(about)}"
         try:
             told = one(net, about, path, target, page)
+        except KeyboardInterrupt as error:
+            done = f"{number - 1} of {len(jobs)} answers are in {out}"
+            way_out = "move these pictures away, and name a new --out for the others"
+            raise Stopped(f"stopped; {done}: {way_out}") from error
         except ValueError as error:
             refused.append(str(error))
             continue
@@ -79,14 +84,9 @@ def one(net, about, image, out, page=None):
     Raises ValueError for a file that cannot be read.
     """
     if about.get("volumes"):
-        # nibabel goes by the ending, which a temporary name must keep.
         found = segment(net, nifti.read_volume(image), about)
-        part = out.with_name(f"part-{out.name}")
-        try:
+        with whole(out) as part:
             nifti.write_answer(found, image, part)
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
         return told(found, about, image)
     picture = read_image(image, page, about.get("span"))
     if about.get("saliency"):
@@ -96,7 +96,17 @@ def one(net, about, image, out, page=None):
         found = segment(net, picture, about)
     with whole(out) as part:
         drawn(found, about).save(part, "PNG")
-    return told(found, about)
+    return told(found, about) + strange(picture)
+
+
+def strange(picture):
+    """What is odd about a picture, so that little is found in it: a remark, or none."""
+    if picture.min() == picture.max():
+        return "; the picture has one colour all over"
+    if picture.max() < LITTLE:
+        top = f"{picture.max():.1%} of the range"
+        return f"; the picture is nearly black, its brightest value {top}"
+    return ""
 
 
 def drawn(found, about):

@@ -86,12 +86,30 @@ def opened(run):
     score = kind(about["classes"])
     lead = (
         f"{about['network']} on {len(scores['data']['train'])} pictures: validation "
-        f"{score} {scores['iou']:.3f}{between(scores['interval'])}."
+        f"{score} {scores['iou']:.3f}{between(scores['interval'])}. "
+        f"{never_seen(about, scores['data'])}"
     )
     return SimpleNamespace(
         net=net, about=about, history=history, scores=scores, args=args, how=how,
         fold=None if fold is None else fold - 1, lead=lead, kind=score,
     )  # fmt: skip
+
+
+def never_seen(about, data):
+    """A sentence on classes that no validation mask shows; empty where there is none.
+
+    `data` is that of a training's scores: the shares of each sample, and which of them
+    validate. Without the object, an answer that marks nothing scores 1.
+    """
+    absent = []
+    shares = [data["shares"][i] for i in data["validation"]]
+    for name, own in zip(about["names"], zip(*shares)):
+        if not any(own):
+            absent.append(name)
+    if not absent:
+        return ""
+    told = f"No validation mask shows {', '.join(absent)}"
+    return f"{told}: score and threshold say nothing." if len(shares[0]) < 3 else told
 
 
 @contextmanager

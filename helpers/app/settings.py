@@ -216,5 +216,11 @@ def finished(folder, settings, resume):
     history = folder / "history.json"
     if not (folder / "model.pt").exists() or not history.exists():
         return False
+    try:
+        done = read_json(history, "settings")["settings"]
+        read_json(folder / "scores.json", "data")
+    except ValueError as error:
+        way_out = f"delete {folder}, or name a new --out"
+        raise ValueError(f"{folder} is damaged ({error}): {way_out}") from error
     # A training that goes on to more steps still has the model of before.
-    return read_json(history, "settings")["settings"] == settings
+    return done == settings

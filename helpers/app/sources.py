@@ -82,7 +82,7 @@ def from_colours(path):
     Classes are numbered in the order of the file, `ignore` is what does not count. A
     value is a colour (red, green, blue), a grey value or a number, or a list of such.
     Raises ValueError for any other file, for a value that comes twice, and for less
-    than two classes.
+    than two classes or more than labels can tell.
     """
     content, mapping, names, colours = table(path), {}, [], []
     for name, value in content.items():
@@ -96,8 +96,9 @@ def from_colours(path):
             if key in mapping:
                 raise ValueError(f"{path} names {key} twice, again as {name}")
             mapping[key] = label
-    if len(names) < 2:
-        raise ValueError(f"{path} names {len(names)} classes: at least two are needed")
+    if not 2 <= len(names) <= IGNORE:
+        rule = f"there are 2 to {IGNORE}, as the label {IGNORE} means: ignore"
+        raise ValueError(f"{path} names {len(names)} classes: {rule}")
     how = masks.Mapping(mapping)  # or refuse values beside colours
     if isinstance(colours[0], tuple):
         colours = of_8_bits(colours)
@@ -294,6 +295,11 @@ def grouped(names, files, group):
             pattern = re.compile(group)
         except re.error as error:
             raise ValueError(f"--group {group!r} is no pattern ({error})") from error
+        if pattern.groups > 1:
+            raise ValueError(
+                f"--group {group!r} has {pattern.groups} pairs of brackets: keep the "
+                "one that counts, and write (?:...) for the others"
+            )
         groups, rule = [], f"a name that has {group!r} in it"
         for name in names:
             match = pattern.search(name)
@@ -323,7 +329,9 @@ def group_table(path):
         raise ValueError(f"{path} needs a first line with the columns name and group")
     known = {}
     for row in rows:
-        name, group = name_of(Path(row["name"] or "")), row["group"]
+        # Spreadsheets leave blanks behind, which would make another object.
+        name, group = (row["name"] or "").strip(), (row["group"] or "").strip()
+        name = name_of(Path(name))
         if known.setdefault(name, group) != group:
             two = f"{known[name]} and {group}"
             raise ValueError(f"{path} puts {name} in two groups, {two}: keep one")

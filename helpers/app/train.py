@@ -22,7 +22,7 @@ from helpers.app.segment import plan
 from helpers.app.settings import VALIDATION, finished, kept, settle
 from helpers.app.windows import Crops, Kept, Windows, shares, survey
 from helpers.metrics import IGNORE
-from helpers.pictures import header_size
+from helpers.pairs import listing
 
 LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
 OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
@@ -71,6 +71,7 @@ def one(args, how, out, fold=None):
     share = parallel.share_size(args.batch, parallel.launched())
     if finished(out, settings, args.resume):
         say(f"{out} is done: {out / 'model.pt'}")
+        tell_newer(args, out)
         return
     volumes = bool(args.images) and sources.holds_volumes(args.images)
     channels = 1 if volumes else 3
@@ -113,6 +114,17 @@ def one(args, how, out, fold=None):
     )
     write_json(out / "history.json", history)  # last: it says that all is done
     say(f"{model}: validation {told(scores, how.count, args.group)}")
+
+
+def tell_newer(args, out):
+    """A note where pictures or masks were changed after the model was made."""
+    made, newer = (out / "model.pt").stat().st_mtime, 0
+    for folder in (args.images, args.masks):
+        for path in listing(folder) if folder else []:
+            newer += path.stat().st_mtime > made
+    if newer:
+        what = f"{many(newer, 'file')} of --images and --masks changed after that"
+        say(f"note: {what}: name a new --out to train on these", sys.stderr)
 
 
 def loss_for(name, count):
@@ -160,21 +172,13 @@ def surveyed(samples, source, how):
     if source.cropped and small:
         more = many(small, "picture" if len(source.size) == 2 else "volume")
         say(f"note: {more} smaller than the crop, continued to it", sys.stderr)
-    resized = not source.cropped and file_sizes(source) != {source.size}
+    resized = not source.cropped and any(source.files)  # drawn ones have their size
     return dict(
         sum=total, sizes=sizes, shares=shares(counts).tolist(), resized=resized,
         names=source.names, groups=source.groups,
         train=source.train, validation=source.validation,
         skipped=list(map(str, source.skipped)), classes=how.names,
     )  # fmt: skip
-
-
-def file_sizes(source):
-    """The sizes that the pictures have in their files; of drawn ones, their size."""
-    found = set()
-    for path in source.files:
-        found.add(header_size(path) if path else source.size)
-    return found
 
 
 # --- the loop ---------------------------------------------------------------------
