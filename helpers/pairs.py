@@ -154,7 +154,7 @@ def instead(folder, endings):
         if name.endswith(".json"):
             return f"draw its JSON polygons as masks first: {DRAW}"
         if name.endswith((".nii", ".nii.gz")) and endings == ENDINGS:
-            return "its NIfTI volumes (.nii, .nii.gz) are read by nifti.Volumes"
+            return "its .nii or .nii.gz (nifti.Volumes) go with such in both folders"
         if path.is_dir():
             inside.append(path.name)
     if inside:

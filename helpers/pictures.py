@@ -291,6 +291,8 @@ def naming(path):
         raise
     except FileNotFoundError as error:
         raise Refused(f"{path} cannot be read: there is no such file") from error
+    except PermissionError as error:
+        raise Refused(f"{path} cannot be read: change its permissions") from error
     except IsADirectoryError as error:
         raise Refused(f"{path} cannot be read: it is a folder") from error
     except Image.DecompressionBombError as error:

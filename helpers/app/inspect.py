@@ -54,7 +54,7 @@ def inspect(args):
             refused[image] = error
             misread = misread or (not volumes and is_misread(mask, how.how))
     facts = [f"{many(len(pairs), 'pair')}, {many(len(good), 'sample')} to train with"]
-    odd += [str(error) for error in refused.values()][:SHOWN]
+    odd += list(map(str, refused.values()))[:SHOWN]
     if len(refused) > SHOWN:
         odd.append(f"{len(refused)} pairs are refused in all, for the like")
     if good:
@@ -183,7 +183,7 @@ def tally(looks, key, most=3):
 def oddities(good, counts, how):
     """What would be read without a word, and yet be wrong: lines."""
     odd, flat, swapped = [], [], []
-    if len({look.get("spacing") for look in good}) > 1:
+    if len(Counter(look.get("spacing") for look in good)) > 1:
         odd.append(f"voxels of several sizes: {tally(good, 'spacing')}; resample them")
     share = counts[:, 1] / np.maximum(counts.sum(1), 1)
     usual = np.median(share)
@@ -298,7 +298,9 @@ def proposed(pairs):
     total = Counter()
     for _, mask in pairs:
         try:
-            levels.exact(mask, decode(mask))  # no draft for what --colours refuses
+            values = levels.exact(mask, decode(mask)).values
+            if values.ndim == 3:  # no draft for what --colours refuses
+                levels.opaque_colours(mask, values)
             total.update(masks.counted(mask))
         except ValueError:
             continue
@@ -307,7 +309,7 @@ def proposed(pairs):
         return []
     if kinds == {float} and not all(map(float.is_integer, total)):
         return []
-    near = any(isinstance(v, int) and 240 < v < IGNORE for v in total)  # once lossy
+    near = total.keys() & set(range(240, IGNORE))  # as after a JPEG
     void = IGNORE if {1, IGNORE} <= total.keys() and not near else -1
     lines = ["the masks hold these values; name and check them, then use --colours:"]
     number = 0

@@ -21,9 +21,9 @@ OPTIONS = {
     "as class 255 if it is to be ignored": "as ignore if it is not to count",
     "as in span=(0, 4095)": "as in --span 0 4095",
     "stacks=True": "--stacks",
+    " (nifti.Volumes)": "",
     "set PIL.Image.MAX_IMAGE_PIXELS = None": "set PIL.Image.MAX_IMAGE_PIXELS = None in "
     "Python and call helpers.app.cli.main(['predict', ...])",
-    "are read by nifti.Volumes": "go with NIfTI labels in the folder of --masks",
 }
 
 

@@ -7,6 +7,7 @@ numbers for several classes. Volumes become NIfTI with their own axes and affine
 import sys
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from PIL import Image
 
 from helpers import chapters, nifti
@@ -20,6 +21,7 @@ from helpers.pictures import ENDINGS, page_count, read_image
 
 MOST = 99  # refusals that are told
 LITTLE = 0.1  # of the range that a picture uses
+SAME = 0.1  # of a voxel's size, by which it may differ
 
 
 def predict(model, image, out):
@@ -87,7 +89,7 @@ def one(net, about, image, out, page=None):
         found = segment(net, nifti.read_volume(image), about)
         with whole(out) as part:
             nifti.write_answer(found, image, part)
-        return told(found, about, image)
+        return told(found, about, image) + other_spacing(image, about)
     picture = read_image(image, page, about.get("span"))
     if about.get("saliency"):
         seen = chapters.load("06_u2net").saliency(net, picture)
@@ -97,6 +99,18 @@ def one(net, about, image, out, page=None):
     with whole(out) as part:
         drawn(found, about).save(part, "PNG")
     return told(found, about) + strange(picture)
+
+
+def other_spacing(image, about):
+    """A remark on a volume whose voxels have a size that no training volume had."""
+    known, own = about.get("spacing") or [], voxel_sizes(nifti.load(image).affine)
+    for sizes in known:
+        if np.allclose(sorted(own), sorted(sizes), rtol=SAME):  # in any axis order
+            return ""
+    if not known:
+        return ""
+    there = nifti.in_mm(known[0])
+    return f"; its voxels are {nifti.in_mm(own)}, those of the training {there}"
 
 
 def strange(picture):

@@ -50,7 +50,11 @@ def report(run, images=None, masks=None, group=None, out=None):
     parts = [sheet.paragraph(training.lead, "lead"), *progress(training)]
     title = "Validation pictures"
     with complete(run):
-        source = sources.read(training.args, training.how, training.fold)
+        try:
+            source = sources.read(training.args, training.how, training.fold)
+        except FileNotFoundError as error:
+            where = "a path without a leading / counts from where it was trained"
+            raise FileNotFoundError(f"{error} ({where})") from error
     now = same_pictures(run, source, training)
     samples = Subset(source.samples, source.validation)
     parts += scored(title, CHOSEN, training, training.scores, samples, own)

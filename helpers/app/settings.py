@@ -186,7 +186,8 @@ def finished(folder, settings, resume):
     """Whether this training is done; ValueError for a folder with anything else."""
     file = folder / "settings.json"
     if not file.exists():
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        inside = folder.glob("[!.]*")  # .DS_Store is nothing
+        if folder.is_file() or (folder.is_dir() and any(inside)):
             raise ValueError(f"{folder} holds something else: name a new --out")
         if resume:
             raise ValueError(f"{folder} holds no training to resume: leave --resume")

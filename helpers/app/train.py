@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from torch.utils.data import Subset
 
-from helpers import metrics, training
+from helpers import metrics, nifti, training
 from helpers.app import models, parallel, sources, weights
 from helpers.app.checkpoint import Checkpoint
 from helpers.app.files import read_json, short_sum, write_json
@@ -106,6 +107,7 @@ def one(args, how, out, fold=None):
     configuration |= dict(
         names=how.names, colours=how.colours, span=args.span, stacks=args.stacks,
         loss=args.loss, cropped=source.cropped, group=args.group,
+        spacing=spacing_of(source) if volumes else [],
         validation=dict(iou=scores["iou"], interval=scores["interval"]),
     )  # fmt: skip
     model, threshold = out / "model.pt", scores["threshold"]
@@ -114,6 +116,14 @@ def one(args, how, out, fold=None):
     )
     write_json(out / "history.json", history)  # last: it says that all is done
     say(f"{model}: validation {told(scores, how.count, args.group)}")
+
+
+def spacing_of(source):
+    """The sizes of the voxels of a training's volumes, in mm: a list of lists."""
+    found = set()
+    for path in source.files:
+        found.add(tuple(voxel_sizes(nifti.load(path).affine).round(3).tolist()))
+    return sorted(map(list, found))
 
 
 def tell_newer(args, out):

@@ -25,6 +25,38 @@ ADVICE = [  # a piece of the cheat sheet, the claim that it rests on, and what i
     ("on drawn coins a border weight found the line sooner", "touching", "undecided"),
 ]
 
+SAID = [  # a page, and a piece of it that a test below holds against the record
+    (
+        "notebooks/05_inception_unet.ipynb",
+        "At 20 three seeds of ten found less than half",
+    ),
+    ("notebooks/05_inception_unet.ipynb", "None of its runs is more than 0.01 above"),
+    (
+        "notebooks/05_inception_unet.ipynb",
+        "with every seed, and at 16 and 20 far ahead",
+    ),
+    ("notebooks/06_u2net.ipynb", "after 1,000 steps in 26 of 30"),
+    ("notebooks/06_u2net.ipynb", "up to 62 px"),
+    ("notebooks/06_u2net.ipynb", "side 1 has a mean of 0.65 with $w = 0.3$ and 0.64"),
+    ("notebooks/06_u2net.ipynb", "finds the horses (IoU 0.93)"),
+    ("notebooks/06_u2net.ipynb", "reaches 0.64, and again two of five stay"),
+    ("notebooks/06_u2net.ipynb", "is 0.14 ahead of the nested U"),
+    ("notebooks/06_u2net.ipynb", "ahead in every seed, but by 0.02"),
+    ("notebooks/01_fcn.ipynb", "has 0.51 with 80 mosaics and 0.60 with 8"),
+    ("notebooks/02_unet.ipynb", "it is 0.96 against 0.78 at that level"),
+    ("notebooks/02_unet.ipynb", "(11 % against 7 %)"),
+    ("notebooks/02_unet.ipynb", "some 60 % after 1,000 steps"),
+    ("notebooks/03_vnet.ipynb", "cross the line within the first 4 to 8 %"),
+    ("notebooks/04_resunet.ipynb", "the loss is 0.12 with shortcuts and 0.14 without"),
+    ("notebooks/04_resunet.ipynb", "two stay behind, at 0.12 and 0.33"),
+    ("notebooks/08_lineage.ipynb", "find them with every seed (IoU 0.94 and 0.92)"),
+    ("notebooks/08_lineage.ipynb", "ResUNet is far ahead of the U-Net"),
+    ("notebooks/08_lineage.ipynb", "at 4,000 three to five seeds of each"),
+    ("notebooks/08_lineage.ipynb", "all five after FCN reach 0.98"),
+    ("notebooks/10_your_data.ipynb", "says *brick or grass*"),
+    ("book/changes.md", "ahead of the control by 0.33"),
+]
+
 
 @pytest.mark.parametrize("piece, claim, word", ADVICE)
 def test_advice_rests_on_the_word_of_the_last_accepted_run(piece, claim, word):
@@ -32,6 +64,12 @@ def test_advice_rests_on_the_word_of_the_last_accepted_run(piece, claim, word):
     assert piece in sheet, "the advice changed: does its claim still stand here?"
     words = {row["slug"]: row["word"] for row in recorded()}
     assert words[claim] == word, f"the word on {claim} changed: does '{piece}' hold?"
+
+
+@pytest.mark.parametrize("page, piece", SAID)
+def test_a_page_still_says_what_is_tested_below(page, piece):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert piece in text, "the page changed: does its test below still fit?"
 
 
 def test_what_08_calls_a_choice_makes_no_difference_in_the_pilots():

@@ -10,7 +10,13 @@ import tifffile
 from PIL import Image
 
 from helpers.app import predict, sources
-from tests.helpers.lines import refused, run, write_photos, write_volumes
+from tests.helpers.lines import (
+    VOLUMES,
+    refused,
+    run,
+    write_photos,
+    write_volumes,
+)
 
 pytestmark = pytest.mark.usefixtures("folder")
 BOTH = "--images photos --masks masks"
@@ -150,6 +156,18 @@ def test_volumes_of_several_voxel_sizes_are_odd(capsys):
         nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1.0])), name)
     assert run("inspect --images scans --masks labels --instances") == 1
     assert "odd: voxels of several sizes" in capsys.readouterr().out
+
+
+def test_a_volume_of_other_voxels_than_the_trainings_is_told(capsys):
+    write_volumes(4)
+    assert run(f"{VOLUMES} --classes 3") == 0
+    path = sorted(Path("scans").iterdir())[0]
+    assert run(f"predict --model run/model.pt --image {path} --out same.nii.gz") == 0
+    assert "its voxels" not in capsys.readouterr().out
+    values = np.asarray(nibabel.load(path).dataobj)
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2, 2, 2, 1.0])), "x.nii.gz")
+    assert run("predict --model run/model.pt --image x.nii.gz --out y.nii.gz") == 0
+    assert "its voxels are 2 x 2 x 2 mm" in capsys.readouterr().out
 
 
 def test_an_answer_for_a_picture_that_is_all_but_black_says_so(capsys):
