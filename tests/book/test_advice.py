@@ -42,7 +42,7 @@ SAID = [  # a page, and a piece of it that a test below holds against the record
     ("notebooks/06_u2net.ipynb", "reaches 0.64, and again two of five stay"),
     ("notebooks/06_u2net.ipynb", "is 0.14 ahead of the nested U"),
     ("notebooks/06_u2net.ipynb", "ahead in every seed, but by 0.02"),
-    ("notebooks/01_fcn.ipynb", "has 0.51 with 80 mosaics and 0.60 with 8"),
+    ("notebooks/01_fcn.ipynb", "has 0.55 with 80 mosaics and 0.59 with 8"),
     ("notebooks/02_unet.ipynb", "it is 0.96 against 0.78 at that level"),
     ("notebooks/02_unet.ipynb", "(11 % against 7 %)"),
     ("notebooks/02_unet.ipynb", "some 60 % after 1,000 steps"),
@@ -243,8 +243,13 @@ def test_what_08_says_of_whole_objects_is_on_record():
 def test_what_01_02_and_08_say_in_passing_is_on_record():
     masks = trials_of("01_fcn")["masks"].recorded(150)
     means = masks.mean_iou.groupby(level="variant").mean().round(2)
-    assert means["32s from nothing"] == 0.51
-    assert means["32s from nothing, 8 masks"] == 0.60
+    assert means["32s from nothing"] == 0.55
+    assert means["32s from nothing, 8 masks"] == 0.59
+    both = masks.mean_iou.unstack("variant")
+    few, many = both["32s from nothing, 8 masks"], both["32s from nothing"]
+    assert verdicts.judge(few - many).word == "undecided" and len(many) == 10
+    ends = many.round(2).sort_values().tolist()
+    assert ends[:6][::5] == [0.41, 0.54] and ends[6::3] == [0.64, 0.7]
     skips = trials_of("02_unet")["common"].recorded(1000)
     skips = skips.groupby(level="variant").mean(numeric_only=True)
     gain = skips.loc["concatenate"] - skips.loc["none"]
