@@ -149,7 +149,10 @@ def card(net: nn.Module, *input_shape: int, repeats: int = 5) -> dict:
     Raises AssertionError where the forward pass was not measured to be the shorter one.
     """
     forward, both = times(net, *input_shape, repeats=repeats)
-    assert forward < both, f"forward {forward} s, with backward {both} s: measure again"
+    if forward >= both:
+        raise AssertionError(
+            f"forward {forward} s, with backward {both} s: measure again"
+        )
     return {
         "input": input_shape,
         "params": params(net),

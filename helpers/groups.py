@@ -16,7 +16,7 @@ class Error(NamedTuple):
     """A standard error, and the degrees of freedom that it is known by."""
 
     size: float
-    freedom: int
+    freedom: float
 
 
 NONE = Error(0, 1)

@@ -16,6 +16,7 @@ when a reader first touches the demo (embed.apart, book/_ext/pages.py).
 live_parts.py has the HTML; live_board.js paints, live_demos.js runs the networks.
 """
 
+import html
 from typing import NamedTuple
 
 import numpy as np
@@ -221,7 +222,7 @@ def side_by_side(nets, sheets, thresholds, brushes=DEFECTS, count=False) -> HTML
         sides += (
             f'<figure data-net="{mark}" data-cut="{thresholds[name]}">'
             f"{live_parts.canvas('answer', f'{name} has not answered yet')}"
-            f"<figcaption><b>{name}</b>, {weight:.0f} kB<br>"
+            f"<figcaption><b>{html.escape(name)}</b>, {weight:.0f} kB<br>"
             '<span data-part="said"></span></figcaption></figure>'
         )
     shown = (

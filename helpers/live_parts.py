@@ -84,6 +84,7 @@ def tools(sheets, brushes) -> str:
 
 def canvas(part, label) -> str:
     """A canvas that only a script draws on."""
+    label = html.escape(label)
     return f'<canvas data-part="{part}" role="img" aria-label="{label}"></canvas>'
 
 
@@ -104,9 +105,9 @@ def slider(part, words, shown, span, value) -> str:
     """A slider over `span` (least, most, step), whose value stands in part `shown`."""
     key, (least, most, step) = embed.new_id(part), span
     return (
-        f'<label for="{key}">{words}: <output data-part="{shown}">{value}</output>'
+        f'<label for="{key}">{words}: <output data-part="{shown}">{value:g}</output>'
         f'</label><input type="range" id="{key}" data-part="{part}" min="{least}" '
-        f'max="{most}" step="{step}" value="{value}">'
+        f'max="{most}" step="{step}" value="{value:g}">'
     )
 
 

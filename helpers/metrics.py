@@ -33,8 +33,11 @@ def iou_by_pictures(found, masks):
 
     Standard deviation of the pooled IoU over 200 sets of as many pictures, drawn
     with replacement from these (the bootstrap); the same pictures at every call.
+    Raises ValueError where there is no picture.
     """
     both, union = _areas(found, masks, each=True)
+    if not len(both):
+        raise ValueError("0 pictures to draw from; hand over at least 1")
     random = torch.Generator().manual_seed(0)
     drawn = torch.randint(len(both), (DRAWS, len(both)), generator=random)
     both, union = both[drawn].sum(1), union[drawn].sum(1)
@@ -110,6 +113,29 @@ def iou_at_best(logits, masks):
     return _iou_at_thresholds(logits, masks).max().item()
 
 
+def level_counts(p, truth):
+    """How many of THRESHOLDS each pixel exceeds, and the pixels counted by that.
+
+    A pixel that exceeds k thresholds is foreground at the first k of them, so one count
+    serves all. `p` are probabilities, `truth` is bool of the same shape. Returns the
+    levels, in that shape, and the counts (2, thresholds + 1) of true and of all pixels,
+    which add up over pictures.
+    """
+    levels = torch.bucketize(p, THRESHOLDS.to(p.dtype))
+    bins = len(THRESHOLDS) + 1
+    hits = torch.bincount(levels[truth], minlength=bins)
+    marks = torch.bincount(levels.flatten(), minlength=bins)
+    return levels, torch.stack([hits, marks])
+
+
+def iou_of_levels(counts):
+    """Pooled IoU at each of THRESHOLDS, of the counts of `level_counts`."""
+    # From the highest level down: what is still marked at each threshold.
+    hits, marks = counts.flip(1).cumsum(1).flip(1)[:, 1:]
+    union = marks + counts[0].sum() - hits
+    return torch.where(union > 0, hits / union.clamp(min=1), 1.0)
+
+
 # --- several classes --------------------------------------------------------------
 
 
@@ -132,14 +158,22 @@ def confusion(found, labels, classes):
             )
     counted = labels != IGNORE
     found, labels = found[counted].long(), labels[counted].long()
-    for values in (found, labels):
-        if len(values) and not 0 <= values.min() <= values.max() < classes:
-            raise ValueError(
-                f"labels run from {values.min()} to {values.max()}; {classes} classes "
-                f"have the labels 0 to {classes - 1}, and {IGNORE} means: ignore"
-            )
+    must_be_classes("found labels", found, classes)
+    must_be_classes("true labels", labels, classes)
     pairs = torch.bincount(labels * classes + found, minlength=classes**2)
     return pairs.reshape(classes, classes)
+
+
+def must_be_classes(name, labels, classes):
+    """ValueError unless labels (n,), called `name`, are numbers of so many classes.
+
+    Those of pixels to ignore must be left out already.
+    """
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"{name} run from {labels.min()} to {labels.max()}; {classes} classes have "
+            f"the labels 0 to {classes - 1}, and {IGNORE} in a true map means: ignore"
+        )
 
 
 def class_counts(found, labels, classes):
@@ -182,23 +216,11 @@ def mean_iou(logits, labels):
 
 
 def _iou_at_thresholds(logits, masks):
-    """Pooled IoU at each of THRESHOLDS.
-
-    A pixel that exceeds k thresholds is foreground at the first k of them, so one count
-    of the pixels serves all.
-    """
+    """Pooled IoU at each of THRESHOLDS."""
     _, masks = _binary(logits > 0, masks)
     _warn_of_empty(masks)
-    exceeded = torch.bucketize(logits.sigmoid(), THRESHOLDS.to(logits.dtype)).flatten()
-    truth = masks.flatten()
-    bins = len(THRESHOLDS) + 1
-    hits = torch.bincount(exceeded[truth], minlength=bins)
-    marks = torch.bincount(exceeded, minlength=bins)
-    # Counts from the highest bin down: what is still marked at each threshold.
-    hits = hits.flip(0).cumsum(0).flip(0)[1:]
-    marks = marks.flip(0).cumsum(0).flip(0)[1:]
-    union = marks + truth.sum() - hits
-    return torch.where(union > 0, hits / union.clamp(min=1), 1.0)
+    _, counts = level_counts(logits.sigmoid(), masks)
+    return iou_of_levels(counts)
 
 
 def _areas(found, masks, each):

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import torch
 from nibabel import orientations
+from nibabel.affines import voxel_sizes
 from torch.utils.data import Dataset
 
 from helpers.masks import Binary
@@ -20,6 +21,8 @@ from helpers.pictures import finite
 
 ENDINGS = (".nii.gz", ".nii")
 SAME = 1e-3  # mm: affines that differ by less are the same
+NEAR = 1e-3  # a label that is so near to a whole number is it
+NONE = 1e-5  # but 0, background, only what is nearer still
 
 
 class Volumes(Dataset):
@@ -64,8 +67,8 @@ def read_volume(path):
 
     Raises ValueError for a file that cannot be read, and for values that are NaN.
     """
-    image = canonical(load(path))
-    with told(path):
+    image = canonical(path)
+    with naming(path):
         values = image.get_fdata(dtype=np.float32)
     finite(path, values)
     volume = torch.from_numpy(values.transpose(2, 1, 0).copy())[None]
@@ -80,17 +83,20 @@ def read_labels(path, reading):
     Raises ValueError for a file that cannot be read, for labels that are no whole
     numbers, and for what the reading refuses.
     """
-    image = canonical(load(path))
-    with told(path):
-        values = np.asanyarray(image.dataobj)
+    image = load(path)
+    with naming(path):
+        values = turned(image)
     whole = np.round(values)
-    if not (np.abs(values - whole) < 0.01).all():  # NaN included
+    good = np.abs(values - whole) < NEAR  # NaN is not
+    # No object may vanish: labels over 65,535 are nearly 0, all of them.
+    lost = (whole == 0) & (np.abs(values) > NONE)
+    if lost.any() or not good.all():
         raise ValueError(
             f"{path} holds labels that are no whole numbers, up to {values.max():.5g}: "
-            "round them, or resample labels by the nearest neighbour"
+            "multiply them if they were divided, round them, or resample labels by the "
+            "nearest neighbour"
         )
-    labels = whole.astype(np.int64).transpose(2, 1, 0)
-    return reading.of(path, np.ascontiguousarray(labels))
+    return reading.of(path, np.ascontiguousarray(whole.astype(np.int64)))
 
 
 def write_answer(found, like, path):
@@ -100,7 +106,7 @@ def write_answer(found, like, path):
     Raises ValueError for an answer that is smaller than the volume.
     """
     source = load(like)
-    shape = canonical(source).shape[::-1]
+    shape = canonical(like).shape[::-1]
     if found.ndim != 4 or any(n < m for n, m in zip(found.shape[1:], shape)):
         raise ValueError(
             f"an answer of shape {tuple(found.shape)} for {like}, (1, D, H, W) = "
@@ -127,10 +133,10 @@ def write_answer(found, like, path):
 def load(path):
     """The file as nibabel knows it, with three axes.
 
-    Raises ValueError for what is none, for colours and complex numbers, and for an
-    affine that gives voxels no place or no volume.
+    Raises ValueError for what is none, for colours and complex numbers, for an axis
+    without a voxel, and for an affine that gives voxels no place or no volume.
     """
-    with told(path):
+    with naming(path):
         image = nibabel.load(path)
         axes, kind = image.shape[3:], image.get_data_dtype()
     if kind.kind not in "iuf":  # colours, complex numbers
@@ -140,6 +146,8 @@ def load(path):
             f"{path} is of shape {image.shape}: a volume has three axes; save one "
             "series or one slice stack alone"
         )
+    if 0 in image.shape:
+        raise ValueError(f"{path} is of shape {image.shape}, no voxel: save it anew")
     place = image.affine
     if not np.isfinite(place).all() or np.linalg.matrix_rank(place[:3, :3]) < 3:
         what = f"{path} has an affine that puts voxels nowhere, {place[:3].tolist()}"
@@ -148,7 +156,7 @@ def load(path):
 
 
 @contextmanager
-def told(path):
+def naming(path):
     """Whatever goes wrong inside becomes one ValueError that names the file."""
     try:
         yield
@@ -157,20 +165,30 @@ def told(path):
         raise ValueError(f"{what}: replace it by a whole .nii or .nii.gz") from error
 
 
-def canonical(image):
-    """The image with its axes turned to right, front, up; nothing is resampled."""
-    return nibabel.as_closest_canonical(image)
+def canonical(path):
+    """The file's image, its axes turned to right, front, up; nothing is resampled.
+
+    Raises ValueError for a file that cannot be read or `load` refuses.
+    """
+    image = load(path)
+    with naming(path):  # to turn it is to read its values
+        return nibabel.as_closest_canonical(image)
+
+
+def turned(image):
+    """The values (D, H, W) of an image of nibabel's, of the type in its file."""
+    return np.asanyarray(nibabel.as_closest_canonical(image).dataobj).transpose(2, 1, 0)
 
 
 def same_place(image, mask):
     """ValueError unless labels lie voxel on voxel on their image, in any axis order."""
-    a, b = canonical(load(image)), canonical(load(mask))
+    a, b = canonical(image), canonical(mask)
     if a.shape != b.shape:
         what = f"{mask} is {b.shape} voxels, its image {image} {a.shape}"
         raise ValueError(f"{what}: resample the labels to the image")
     if np.allclose(a.affine, b.affine, atol=SAME):
         return
-    spacing, others = a.header.get_zooms()[:3], b.header.get_zooms()[:3]
+    spacing, others = voxel_sizes(a.affine), voxel_sizes(b.affine)
     if not np.allclose(spacing, others, atol=SAME):
         theirs, ours = in_mm(others), in_mm(spacing)
         what = f"{mask} has voxels of {theirs}, its image {image} of {ours}"
@@ -183,9 +201,12 @@ def same_place(image, mask):
 
 
 def voxel_mm3(image):
-    """The volume of a voxel, in the unit that the header states (none: mm)."""
+    """The volume of a voxel in mm3, by the affine and the header's unit (none: mm).
+
+    The header's own spacing (pixdim) may be another: the affine is what places voxels.
+    """
     unit = dict(meter=1e3, micron=1e-3).get(image.header.get_xyzt_units()[0], 1)
-    return float(np.prod(image.header.get_zooms()[:3])) * unit**3
+    return float(abs(np.linalg.det(image.affine[:3, :3]))) * unit**3
 
 
 def in_mm(numbers):

@@ -6,6 +6,7 @@ lengths are drawn by its own code, pycocotools. Later shapes cover earlier ones.
 """
 
 import json
+import unicodedata
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 from skimage import draw
+
+from helpers.pairs import DRAW, files, left_out, some
 
 MOST = 254  # 0 is background, and 255 means: ignore
 
@@ -25,24 +28,18 @@ def write_masks(source, out, names):
     background. A mask is named like its picture, a.png for a.jpg, and read by
     `masks.Classes(len(names) + 1)`. Returns the paths. Raises ValueError, before
     anything is written, for a folder `out` that holds something, for a name that is
-    empty or comes twice, and for a file that cannot be drawn.
+    empty or comes twice, for a file that cannot be drawn, and for two pictures whose
+    masks would be one file. Warns of what lies in the folder and is not drawn.
     """
     source, out = Path(source), Path(out)
+    names = [plain(name) for name in names]
     if not 1 <= len(names) <= MOST:
         raise ValueError(f"{len(names)} names of classes: give 1 to {MOST}")
     if "" in names or len(set(names)) < len(names):
         raise ValueError(f"names {', '.join(names)}: each must be there, and once")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} holds something already: name a new folder")
-    if source.is_dir():
-        maps = {}
-        for path in sorted(source.glob("*.json")):
-            if not path.name.startswith("."):
-                maps[path.stem] = labelme(path, names)
-    else:
-        maps = coco(source, names)
-    if not maps:
-        raise ValueError(f"{source} holds no JSON file: name the folder that has them")
+    maps = folder(source, names) if source.is_dir() else coco(source, names)
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     try:
@@ -56,14 +53,52 @@ def write_masks(source, out, names):
     return paths
 
 
+def folder(source, names):
+    """{stem of the picture: label map uint8 (H, W)} of a folder of LabelMe files.
+
+    Raises ValueError for a folder without such files, and for what `labelme` refuses.
+    Warns of all else that is there, sub-folders too, but for the files' own pictures.
+    """
+    maps, taken, skipped = {}, {}, []
+    for stem, path in files(source, (".json",)).items():
+        own_mask(stem, path, taken)
+        maps[stem] = labelme(path, names)
+    for path in left_out(source, (".json",)):
+        if path.is_dir() or one_spelling(path.stem) not in taken:
+            skipped.append(path)
+    if skipped:
+        warnings.warn(
+            f"{len(skipped)} not drawn: {some(skipped)}; only JSON files directly in "
+            f"{source} are",
+            stacklevel=3,
+        )
+    return maps
+
+
+def own_mask(stem, source, taken):
+    """Note in `taken` whose mask is stem.png; ValueError where it is another's, too."""
+    key = one_spelling(stem)
+    if key in taken:
+        raise ValueError(
+            f"{taken[key]} and {source} would have one mask, {stem}.png (on macOS and "
+            "Windows a and A are one name): rename one"
+        )
+    taken[key] = source
+
+
+def one_spelling(stem):
+    """What a name is on every disk: small letters, accents as one sign each."""
+    return unicodedata.normalize("NFC", stem).casefold()
+
+
 def labelme(path, names):
     """Label map uint8 (H, W) of a LabelMe file: polygons, rectangles and circles.
 
     Raises ValueError for a file that is none, and for a shape that has no area or no
     name among `names`. Warns of a shape that has no pixel of the picture.
     """
-    with laid_out(path, "LabelMe") as content:
-        labels = np.zeros((content["imageHeight"], content["imageWidth"]), np.uint8)
+    with json_of(path, "LabelMe") as content:
+        labels = background(content["imageHeight"], content["imageWidth"])
         for shape in content["shapes"]:
             number = number_of(shape["label"], names)
             pixels = inside(shape, labels.shape)
@@ -71,6 +106,17 @@ def labelme(path, names):
                 none_inside(path, f"the shape {shape['label']}", labels.shape)
             labels[pixels] = number
     return labels
+
+
+def background(height, width):
+    """Zeros uint8 (height, width); ValueError for what is no size of a picture."""
+    for side in (height, width):
+        if not isinstance(side, int) or side < 1:
+            raise ValueError(
+                f"a picture is of {height} x {width} px (height, width), and each must "
+                "be a whole number from 1 up: mend it, or export anew"
+            )
+    return np.zeros((height, width), np.uint8)
 
 
 def none_inside(path, what, size):
@@ -108,23 +154,28 @@ def inside(shape, size):
 def coco(path, names):
     """{stem of the picture: label map uint8 (H, W)} of a COCO file, all pictures.
 
-    Raises ValueError for a file that is none, for a name or an id that comes twice, and
-    for an annotation that cannot be drawn. Warns of one that has no pixel.
+    Raises ValueError for a file that is none or has no picture, for a name or an id
+    that comes twice, and for an annotation that cannot be drawn. Warns of one that has
+    no pixel.
     """
-    maps, pictures, categories = {}, {}, {}
-    with laid_out(path, "COCO") as content:
+    maps, taken, pictures, categories = {}, {}, {}, {}
+    with json_of(path, "COCO") as content:
         for category in content["categories"]:
             number, name = category["id"], category["name"]
             if categories.setdefault(number, name) != name:
                 raise ValueError(f"two categories have the id {number}: mend one")
+        if not content["images"]:
+            raise ValueError("its list of images is empty: export it with its pictures")
         for picture in content["images"]:
-            stem = Path(picture["file_name"].replace("\\", "/")).stem  # of Windows, too
-            if not stem or stem in maps:
-                what = f"two pictures are called {stem}" if stem else "one has no name"
-                raise ValueError(f"{what}: rename one")
+            name = picture["file_name"]
+            stem = Path(name.replace("\\", "/")).stem  # of Windows, too
+            if not stem:
+                what = f"the picture of id {picture['id']} has no name"
+                raise ValueError(f"{what}: write its file_name")
+            own_mask(stem, name, taken)
             if picture["id"] in pictures:
                 raise ValueError(f"two pictures have the id {picture['id']}: mend one")
-            maps[stem] = np.zeros((picture["height"], picture["width"]), np.uint8)
+            maps[stem] = background(picture["height"], picture["width"])
             pictures[picture["id"]] = stem
         for shape in content["annotations"]:
             image, category = shape["image_id"], shape["category_id"]
@@ -151,30 +202,71 @@ def pixels_of(shape, size):
     parts, name = shape.get("segmentation"), f"annotation {shape.get('id')}"
     if not parts:
         raise ValueError(f"{name} has no segmentation: draw or delete it")
-    if isinstance(parts, list) and min(len(part) for part in parts) < 6:
-        # pycocotools would take four numbers for a box.
-        what = f"{name} has a polygon of less than 3 points"
-        raise ValueError(f"{what}: mend or delete it")
     if isinstance(parts, list):
         for part in parts:
             drawable(part, name, size)
-    if isinstance(parts, dict):
-        counts = parts["counts"]
+    else:
         if tuple(parts["size"]) != size:
             what = f"{name} is of {tuple(parts['size'])} px (height, width)"
             raise ValueError(f"{what}, its picture of {size}: mend or delete it")
-        if isinstance(counts, list) and sum(counts) != size[0] * size[1]:
-            what = f"{name} has run lengths of {sum(counts)} px in all"
-            raise ValueError(f"{what}, its picture is of {size}: mend or delete it")
-    if isinstance(parts, list) or isinstance(parts["counts"], list):
-        parts = coco_mask.frPyObjects(parts, *size)
+        parts = dict(size=size, counts=run_lengths(parts["counts"], name, size))
+    parts = coco_mask.frPyObjects(parts, *size)
     if isinstance(parts, list):
         parts = coco_mask.merge(parts)
     return coco_mask.decode(parts).astype(bool)
 
 
+def run_lengths(counts, name, size):
+    """Run lengths, a list or a string of them, as numbers: they fill the picture.
+
+    pycocotools would not ask: what they do not fill, it leaves as memory happens to be.
+    Raises ValueError for a number below 0, a broken one, and for another sum.
+    """
+    if isinstance(counts, str):
+        counts = unpacked(counts, name)
+    for number in counts:
+        if not (number >= 0 and number % 1 == 0):  # NaN and what is infinite, too
+            what = f"{name} has a run length of {number}"
+            raise ValueError(f"{what}, no whole number from 0 up: mend or delete it")
+    if sum(counts) != size[0] * size[1]:
+        what = f"{name} has run lengths of {sum(counts)} px in all"
+        raise ValueError(f"{what}, its picture is of {size}: mend or delete it")
+    return counts
+
+
+def unpacked(text, name):
+    """The run lengths in a string of COCO's, which pycocotools does not hand out.
+
+    Each sign holds five bits, the lowest first, a sixth if the number goes on, and in
+    the last the fifth if it is negative. From the fourth on, numbers are differences to
+    the last but one. Raises ValueError for other signs, and for a number without end.
+    """
+    counts, number, shift = [], 0, 0
+    for sign in text:
+        bits = ord(sign) - 48
+        if not 0 <= bits < 64:
+            what = f"{name} has run lengths with the sign {sign!r}"
+            raise ValueError(f"{what}, which is none of COCO's: mend or delete it")
+        number += (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            number -= 1 << shift
+        if len(counts) > 2:
+            number += counts[-2]
+        counts.append(number)
+        number, shift = 0, 0
+    if shift:
+        raise ValueError(f"{name} has run lengths that are cut off: mend or delete it")
+    return counts
+
+
 def drawable(numbers, name, size):
-    """ValueError for x, y, x, y ... that are no points, or none of this picture."""
+    """ValueError for x, y, x, y ... that are no polygon, or none of this picture."""
+    if len(numbers) < 6:  # pycocotools would take four for a box
+        what = f"{name} has a polygon of less than 3 points"
+        raise ValueError(f"{what}: mend or delete it")
     if len(numbers) % 2:
         raise ValueError(f"{name} has an x without its y: mend or delete it")
     for number in numbers:
@@ -184,15 +276,31 @@ def drawable(numbers, name, size):
 
 
 @contextmanager
-def laid_out(path, kind):
+def json_of(path, kind):
     """What a JSON file holds; whatever is wrong with it is a ValueError with its name.
 
-    Wrong is also what is found within this block.
+    Wrong is also a file of another `kind`, LabelMe or COCO, and what is found within
+    this block.
     """
+    path = Path(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON ({error})") from error
+        what = f"{path} cannot be read as JSON ({error})"
+        raise ValueError(f"{what}: export it anew, or check the path") from error
+    of_labelme = isinstance(content, dict) and "shapes" in content
+    of_coco = isinstance(content, dict) and "images" in content
+    if of_labelme and kind != "LabelMe":
+        way_out = f"name the folder that has it, `{DRAW} {path.parent} ...`"
+        raise ValueError(f"{path} is a LabelMe file: {way_out}")
+    if of_coco and kind != "COCO":
+        way_out = f"name the file, not its folder, `{DRAW} {path} ...`"
+        raise ValueError(f"{path} is a COCO file: {way_out}")
+    if not of_labelme and not of_coco:
+        raise ValueError(
+            f"{path} is no LabelMe file (which has shapes) and none of COCO (which has "
+            "images): export as COCO from the program that wrote it, or leave it out"
+        )
     try:
         yield content
     except (KeyError, TypeError, AttributeError, IndexError) as error:
@@ -203,9 +311,19 @@ def laid_out(path, kind):
 
 
 def number_of(name, names):
-    """The number of a class by its name; ValueError for one that is not there."""
-    if name not in names:
-        known = ", ".join(names)
-        what = f"it has the class {name!r}, which is not among {known}"
+    """The number of a class by its name; ValueError for one that is not there.
+
+    Blanks around a name do not count, nor how its accents are spelt.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f'it has the class {name!r}, which is no text: put it in ""')
+    known = [plain(each) for each in names]
+    if plain(name) not in known:
+        what = f"it has the class {name!r}, which is not among {', '.join(known)}"
         raise ValueError(f"{what}: add it, or mend the file")
-    return list(names).index(name) + 1
+    return known.index(plain(name)) + 1
+
+
+def plain(name):
+    """A name as it is compared: without blanks around it, accents as one sign each."""
+    return unicodedata.normalize("NFC", name).strip()

@@ -147,14 +147,17 @@ def ready(name):
 def drawn(most):
     """Within this block a set holds `most` drawn pictures a part, of its own form.
 
-    For checks that need no real picture, and must be quick: fingerprints.
+    For checks that need no real picture, and must be quick: fingerprints. After it,
+    what was before it counts again: such blocks may lie in one another.
     """
+    before = dict(DRAWN)
     DRAWN.update(most=most, volume=(16, 16, 16))
     load.cache_clear()
     try:
         yield
     finally:
         DRAWN.clear()
+        DRAWN.update(before)
         load.cache_clear()
 
 
@@ -381,12 +384,12 @@ def decode(path):
 
 
 def voxels(content):
-    """The array (D, H, W) of a .nii.gz file, turned as helpers/nifti.py turns one."""
+    """The array (D, H, W) of a .nii.gz file's bytes, of the type in the file."""
     import nibabel  # here: only this set needs it
 
-    volume = nibabel.Nifti1Image.from_bytes(gzip.decompress(content))
-    volume = nibabel.as_closest_canonical(volume)
-    return np.asanyarray(volume.dataobj).transpose(2, 1, 0)
+    from helpers import nifti
+
+    return nifti.turned(nibabel.Nifti1Image.from_bytes(gzip.decompress(content)))
 
 
 def noise(name, pair):

@@ -247,11 +247,7 @@ def cross_entropy(logits, labels):
     counted = labels[labels != metrics.IGNORE]
     if not len(counted):
         return 0 * logits.sum()
-    if not 0 <= counted.min() <= counted.max() < classes:
-        raise ValueError(
-            f"labels run from {counted.min()} to {counted.max()}; {classes} classes "
-            f"have the labels 0 to {classes - 1}, and {metrics.IGNORE} means: ignore"
-        )
+    metrics.must_be_classes("labels", counted, classes)
     return F.cross_entropy(logits, labels[:, 0], ignore_index=metrics.IGNORE)
 
 
@@ -282,7 +278,13 @@ def start_at(layer, share):
 
     With 4 % foreground a network spends its first steps learning that almost all is
     background; this tells it at the start. Source: Lin et al., Focal Loss (2017), 4.1.
+    Raises ValueError for a share of 0 or less, or of 1 or more, which no bias answers.
     """
+    if not 0 < share < 1:
+        raise ValueError(
+            f"share is {share}; it must lie between 0 and 1: take that of pictures "
+            "with foreground and background, or leave start_at out"
+        )
     nn.init.constant_(layer.bias, math.log(share / (1 - share)))
 
 

@@ -79,11 +79,12 @@ class Trial:
     such as `rate("U-Net")`. `evaluate(run, test)` returns one row of the table, a dict
     of numbers. Everything is trained for `steps` on the page; the record has each of
     the `budgets`, by default these steps and 1,000 or four times as many. A variant's
-    own `steps` grow in proportion. `seeds` are those that the page trains: by default
-    those of LIVE, or a part of them, see `run`. With `tune`, `make bench` chooses a
-    rate for each variant, under its name; of those in `keep`, it keeps the longest
-    runs' networks. `record` are the recorded seeds where the usual five or ten will not
-    do, `needs` the real set (helpers/real.py) without which nothing can be trained.
+    own `steps` grow in proportion. `seeds` are those that the page trains: where they
+    are not stated, those of LIVE, or a part of them, see `run`. With `tune`, `make
+    bench` chooses a rate for each variant, under its name; of those in `keep`, it keeps
+    the longest runs' networks. `record` are the recorded seeds where the usual five or
+    ten will not do, `needs` the real set (helpers/real.py) without which nothing can be
+    trained.
     """
 
     def __init__(
@@ -98,24 +99,26 @@ class Trial:
         if budgets is None:
             self.budgets = steps, max(1000, 4 * steps)
         self.evaluate, self.settings = evaluate, settings
-        self.seeds = seeds or LIVE
+        self.usual = seeds is None
+        self.seeds = LIVE if self.usual else seeds
         self.rows, self.runs, self.table = {}, {}, None
 
     def run(self, *opened, report=None):
-        """Train what the page needs, as many at a time as there are cores: the table.
+        """Train what the page needs, several at a time (`side_by_side`): the table.
 
-        Where everything is on record, that is one training of each variant that the
-        page has `opened`, or of the first; else all with all seeds. Every training
-        runs on one thread, so that its result does not depend on the number of cores.
-        The networks are kept: `runs[name]` lists the Runs in the order of the seeds.
-        `report(done, of)` is called as they finish. The table holds what was trained
-        and, of the same budget, all that is on record; where it has both, they must
-        agree, or AssertionError is raised. ValueError for a name that is no variant.
+        Where everything is on record and no seeds were stated, that is one training of
+        each variant that the page has `opened`, or of the first; else all with all
+        seeds. Every training runs on one thread, so that its result does not depend on
+        the number of cores. The networks are kept: `runs[name]` lists the Runs in the
+        order of the seeds. `report(done, of)` is called as they finish. The table holds
+        what was trained and, of the same budget, all that is on record; where it has
+        both, they must agree, or AssertionError is raised. ValueError for a name that
+        is no variant.
         """
         self._known(opened)
         self.rows, self.runs = {}, {}
         names, seeds = self.variants, self.seeds
-        if seeds is LIVE and self.on_record():
+        if self.usual and self.on_record():
             names, seeds = dict.fromkeys(opened or [next(iter(names))]), seeds[:1]
         self.train(names, seeds, report)
         live, known = self.live_table(), self.recorded(self.steps)
@@ -348,7 +351,7 @@ def text(name):
 
 
 def side_by_side(calls, report=None):
-    """Do all `calls`, as many at a time as there are cores; list what they return.
+    """Do all `calls`, one for each core at a time, at most 8; list what they return.
 
     A call is `joblib.delayed(function)(arguments)` and runs in a process of its own.
     `report(done, of)` is called as they finish.
@@ -385,7 +388,7 @@ def origin(chapter):
 
 
 def agree(live, record):
-    """Assert that live rows are those on record, and return how many were compared.
+    """How many live rows are on record; AssertionError where the two do not agree.
 
     Both are indexed alike, the record is that of the live budget. On a machine that
     computes as the recorder's did, which the canary tells, the same seed gives the same
@@ -405,13 +408,16 @@ def agree(live, record):
     now = live[columns].loc[both].astype(float)
     same = (record.canary.loc[both] == fingerprint.canary()).to_numpy()
     close = np.isclose(now[same], then[same], rtol=0, atol=1e-4, equal_nan=True)
-    assert close.all(), disagree(now[same], then[same])
+    # Raised by hand: `python -O` leaves `assert` out, and the record is a promise.
+    if not close.all():
+        raise AssertionError(disagree(now[same], then[same]))
     others = ~same
     if others.any():
         spread = record[columns].astype(float).groupby(level=levels).std()
         allowed = 4 * np.sqrt((spread**2).mean()) + 0.03
         moved = (now[others] - then[others]).groupby(level=levels).mean().abs()
-        assert not (moved > allowed).any(axis=None), disagree(now, then)
+        if (moved > allowed).any(axis=None):
+            raise AssertionError(disagree(now, then))
     return len(both)
 
 

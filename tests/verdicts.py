@@ -5,9 +5,11 @@ review sees it. `python -m tests.verdicts` writes the record anew from the store
 """
 
 import csv
+import io
 import sys
 
 from book._ext import store, tally
+from helpers.app.files import write_text
 
 RECORD = store.ROOT / "notebooks" / "verdicts.csv"
 COLUMNS = ["slug", "chapter", "word"]
@@ -43,11 +45,12 @@ def changes(old, new):
 
 
 def write(found):
-    """Write the record."""
-    with RECORD.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(found)
+    """Write the record, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(found)
+    write_text(RECORD, text.getvalue())
 
 
 def stored():

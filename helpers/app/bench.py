@@ -17,7 +17,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import platform
 import sys
 import time
@@ -28,6 +27,7 @@ from multiprocessing import get_context
 import joblib
 import pandas
 import torch
+from filelock import FileLock, Timeout
 
 from helpers import chapters, real, trials, verdicts
 from helpers.app.files import write_text
@@ -45,7 +45,12 @@ PACKAGES = ["torch", "numpy", "scipy", "scikit-image"]
 
 def write(path, table, head):
     """Write a table, whole or not at all, with what it came from above it."""
-    write_text(path, f"# {json.dumps(head)}\n{table.to_csv(index=False)}")
+    write_text(path, f"# {json.dumps(head)}\n{as_csv(table)}")
+
+
+def as_csv(table):
+    """A table as text, whose lines end alike on every system."""
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def made():
@@ -82,7 +87,7 @@ def claims_of(chapter, trial):
 # --- rates ------------------------------------------------------------------------
 
 
-def pilots(names, kind):
+def pilots(names, kind, gpu=False):
     """Choose a short or a long rate for each variant of the trials that tune.
 
     A short one among all RATES; a long one around the short one, which is mostly
@@ -102,7 +107,7 @@ def pilots(names, kind):
     for job in jobs:
         for lr in grid(job["variant"], kind):
             at_rates.append(job | dict(lr=lr))
-    if not work(at_rates, have_rates, add_rate, rate_key):
+    if not work(at_rates, have_rates, add_rate, rate_key, gpu):
         return False  # what was not tried might be the best
     edges = []
     for job in jobs:
@@ -111,7 +116,7 @@ def pilots(names, kind):
             edges.append(job | dict(lr=beside(best, -1)))
         if best == tried[-1]:
             edges.append(job | dict(lr=beside(best, 1)))
-    return work(edges, have_rates, add_rate, rate_key)
+    return work(edges, have_rates, add_rate, rate_key, gpu)
 
 
 def grid(network, kind):
@@ -141,6 +146,7 @@ def have_rates():
 
 
 def rate_key(job):
+    """What tells a pilot from others, as in `have_rates`."""
     return job["variant"], job["kind"], job["lr"], job["seed"]
 
 
@@ -152,7 +158,7 @@ def add_rate(job, row):
     if path.is_file():
         new = pandas.concat([trials.rates(), new], ignore_index=True)
     new = new.sort_values(RATE_KEYS)
-    write_text(path, new.to_csv(index=False))
+    write_text(path, as_csv(new))
 
 
 # --- fingerprints -----------------------------------------------------------------
@@ -257,7 +263,7 @@ def settle(names):
             if key[0] == chapter:
                 rows.append(dict(trial=key[1], variant=key[2]) | texts)
         path = trials.RECORDS / f"{chapter}_code.csv"
-        write_text(path, pandas.DataFrame(rows).to_csv(index=False))
+        write_text(path, as_csv(pandas.DataFrame(rows)))
 
 
 def settle_rates(names, kind):
@@ -325,10 +331,12 @@ def have_rows(names):
 
 
 def row_key(job):
+    """What tells a training from others, as in `have_rows`."""
     return tuple(job[k] for k in ("chapter", "trial", "variant", "steps", "seed"))
 
 
 def add_row(job, row):
+    """Put what a job trained into its chapter's table."""
     add(job["chapter"], row, claims_of(job["chapter"], job["trial"]))
 
 
@@ -352,10 +360,11 @@ def wide(names):
 # --- all of them ------------------------------------------------------------------
 
 
-def work(jobs, have, done, key):
+def work(jobs, have, done, key, gpu=False):
     """Do the jobs that are not there yet; `done(job, row)` as each one finishes.
 
-    Returns whether all went well.
+    `have()` are the keys of what is there, `key(job)` is a job's. With `gpu` they are
+    done on a GPU. Returns whether all went well.
     """
     there, wanted = have(), {}
     for job in jobs:  # two trials may ask for the same pilot
@@ -364,7 +373,7 @@ def work(jobs, have, done, key):
     jobs = list(wanted.values())
     start, well = time.time(), True
     workers = joblib.Parallel(joblib.cpu_count(), return_as="generator_unordered")
-    rows = workers(joblib.delayed(execute)(job) for job in jobs)
+    rows = workers(joblib.delayed(execute)(job | dict(gpu=gpu)) for job in jobs)
     for n, (job, row) in enumerate(rows, start=1):
         left = (time.time() - start) / n * (len(jobs) - n) / 60
         what = f"{job['chapter']}, {job['trial']}, {job['variant']}"
@@ -378,6 +387,7 @@ def work(jobs, have, done, key):
 
 
 def main():
+    """The command line; ends with 1 where something was not recorded, or is new."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("chapter", nargs="*", help="its number, such as 04")
     parser.add_argument("--rates", action="store_true", help="only choose the rates")
@@ -386,42 +396,71 @@ def main():
     parser.add_argument("--set", help="only trials on it", choices=real.FACTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.gpu:
-        if not torch.cuda.is_available():
-            parser.error("PyTorch sees no GPU here: leave --gpu out")
-        os.environ["BENCH_GPU"] = "1"  # for the processes that train
-    everyone, names = with_trials(), []
-    for asked in arguments.chapter:
-        if not any(asked in (name, name[:2]) for name in everyone):
-            parser.error(f"no chapter {asked} has a trial to record")
-    for name in everyone:
-        asked = arguments.chapter or ([] if on_real_sets(name) else [name])
-        if name[:2] in asked or name in asked:
-            names.append(name)
+    if arguments.gpu and not torch.cuda.is_available():
+        parser.error("PyTorch sees no GPU here: leave --gpu out")
+    try:
+        names = chosen(arguments.chapter)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.check:
-        other = changed(marks(variants(names)), noted(names))
-        for key in other:
-            print("new or changed:", " / ".join(key))
-        sys.exit(bool(other))
-    missing = lacking(names, arguments.set)
+        sys.exit(not check(names))
+    try:  # two would write the same tables, each without the other's rows
+        with FileLock(trials.RECORDS / ".bench.lock", timeout=0):
+            well = fill(names, arguments.rates, arguments.set, arguments.gpu)
+    except Timeout:
+        parser.error("another bench is running here: wait for its end, or stop it")
+    sys.exit(not well)
+
+
+def chosen(asked):
+    """The chapters that are `asked` for, by number or name; of none, the usual ones.
+
+    Those are all but the ones on real sets. Raises ValueError for a chapter without
+    trials.
+    """
+    everyone = with_trials()
+    for one in asked:
+        if not any(one in (name, name[:2]) for name in everyone):
+            raise ValueError(f"no chapter {one} has a trial to record")
+    names = []
+    for name in everyone:
+        if name in asked or name[:2] in asked or not (asked or on_real_sets(name)):
+            names.append(name)
+    return names
+
+
+def check(names):
+    """Tell what of some chapters would be trained anew; whether there is nothing."""
+    other = changed(marks(variants(names)), noted(names))
+    for key in other:
+        print("new or changed:", " / ".join(key))
+    return not other
+
+
+def fill(names, only_rates=False, real_set=None, gpu=False):
+    """Choose the rates and, unless these are all, fill the tables of some chapters.
+
+    With `real_set`, the trials on that set alone. Returns whether all went well.
+    """
+    missing = lacking(names, real_set)
     for name in missing:
         print(f"{name} is not in place: python -m helpers.app.real fetch {name}")
-    if not arguments.rates:
+    if not only_rates:
         settle(names)
-    have, well = functools.partial(have_rows, names), True
+    have, well = functools.partial(have_rows, names), not missing
     for kind in ("short", "long"):  # the pages of today's live budgets come first
-        if not pilots(everyone, kind):  # of all: a chapter may ask for another's rate
-            well = False
-            break
-        if arguments.rates:
+        # Of all chapters: one may ask for another's rate.
+        if not pilots(with_trials(), kind, gpu):
+            return False
+        if only_rates:
             continue
         settle_rates(names, kind)
         for seeds in (SEEDS, MORE):
             only = wide(names) if seeds is MORE else None
-            jobs = recordings(names, seeds, only, arguments.set)
+            jobs = recordings(names, seeds, only, real_set)
             jobs = [job for job in jobs if job["kind"] == kind]
-            well &= work(jobs, have, add_row, row_key)
-    sys.exit(not well or bool(missing))
+            well &= work(jobs, have, add_row, row_key, gpu)
+    return well
 
 
 def on_real_sets(chapter):

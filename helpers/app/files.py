@@ -5,24 +5,31 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PART = ".part-"  # so begin the names of folders in which a file is being written
 
 
 @contextmanager
 def whole(path):
-    """A temporary name; what was written to it takes the place of `path` at the end.
+    """A temporary file; what was written to it takes the place of `path` at the end.
 
-    Raises OSError, with its name, for a full disk and where nothing may be written.
+    It has the same name, since some writers go by the ending, in a folder of its own
+    beside `path`. Raises OSError, with the name of `path`, for a full disk and where
+    nothing may be written.
     """
-    part = Path(f"{path}.part")
+    path = Path(path)
+    beside = dict(prefix=PART, dir=path.parent, ignore_cleanup_errors=True)
     try:
-        yield part
-        os.replace(part, path)
+        with TemporaryDirectory(**beside) as folder:
+            part = Path(folder, path.name)
+            yield part
+            os.replace(part, path)
     except OSError as error:
-        if error.errno and not error.filename:  # a full disk names no file
+        # A full disk names no file, and the temporary name would tell nothing.
+        if error.errno and PART in str(error.filename or PART):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save(path, content):
@@ -39,10 +46,14 @@ def save(path, content):
 
 
 def write_text(path, text):
-    """Write a text, whole or not at all; OSError where it cannot be written."""
+    """Write a text, whole or not at all; OSError where it cannot be written.
+
+    Its lines end alike on every system.
+    """
     with whole(path) as part:
         # A name that is no UTF-8 becomes \udc.., which JSON reads back as it was.
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        how = dict(encoding="utf-8", errors="backslashreplace", newline="\n")
+        part.write_text(text, **how)
 
 
 def write_json(path, content):

@@ -114,22 +114,16 @@ class Curves:
 
     def __init__(self):
         bins = len(metrics.THRESHOLDS) + 1
-        self.hits, self.marks = torch.zeros(2, bins, dtype=torch.int64)
-        self.truth = 0
+        self.counts = torch.zeros(2, bins, dtype=torch.int64)  # `metrics.level_counts`
         self.sums = np.zeros((BINS, 3))  # pixels, their probabilities, those right
 
     def add(self, logits, mask):
         """Add a picture with one object; return how many thresholds pixels exceed."""
-        p = logits.sigmoid()
-        thresholds = metrics.THRESHOLDS.to(p.dtype)
-        level = torch.bucketize(p, thresholds).byte()
-        truth = mask.bool()
-        bins = len(self.hits)
-        self.hits += torch.bincount(level[truth], minlength=bins)
-        self.marks += torch.bincount(level.flatten(), minlength=bins)
-        self.truth += int(truth.sum())
+        p, truth = logits.sigmoid(), mask.bool()
+        levels, counts = metrics.level_counts(p, truth)
+        self.counts += counts
         self.calibrate(p.flatten(), truth.flatten())
-        return level
+        return levels.byte()  # all pictures' are kept
 
     def add_classes(self, logits, labels):
         """Add a picture of several classes: of the class that was chosen."""
@@ -147,9 +141,7 @@ class Curves:
 
     def values(self):
         """Pooled IoU at each threshold."""
-        hits, marks = above(self.hits), above(self.marks)
-        union = marks + self.truth - hits
-        return torch.where(union > 0, hits / union.clamp(min=1), 1.0)
+        return metrics.iou_of_levels(self.counts)
 
     def number(self, threshold):
         """Which of THRESHOLDS is the stated one, or the best one."""
@@ -159,7 +151,7 @@ class Curves:
 
     def ious(self):
         """[[threshold, pooled IoU]]; empty for several classes."""
-        if not self.marks.any():
+        if not self.counts.any():
             return []
         points = []
         for threshold, value in zip(metrics.CUTS, self.values()):
@@ -173,8 +165,3 @@ class Curves:
             if pixels:
                 points.append([p / pixels, right / pixels, int(pixels)])
         return points
-
-
-def above(counts):
-    """Pixels above at least so many thresholds: sums from the highest bin down."""
-    return counts.flip(0).cumsum(0).flip(0)[1:]

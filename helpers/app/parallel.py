@@ -136,9 +136,11 @@ def launch(processes, *command, seconds=120):
         except subprocess.TimeoutExpired as late:
             parent = psutil.Process(running.pid)
             for process in [*parent.children(recursive=True), parent]:
-                # ValueError: Windows has no such signal.
-                with contextlib.suppress(psutil.NoSuchProcess, ValueError):
-                    process.send_signal(signal.SIGABRT)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    try:
+                        process.send_signal(signal.SIGABRT)
+                    except ValueError:  # Windows has no such signal
+                        process.kill()
             running.wait()
             late.add_note(whole(err))
             raise

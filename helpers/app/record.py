@@ -1,7 +1,6 @@
 """One training of a recorded trial, in a process of its own: see bench.py."""
 
 import functools
-import os
 
 import torch
 
@@ -51,7 +50,7 @@ def train(job):
     """Train and score one job: its row."""
     trial, name = variant(job)
     changes, canary = {}, fingerprint.canary()
-    if os.environ.get("BENCH_GPU"):
+    if job.get("gpu"):
         changes, canary = on_gpu(trial, name)
     if "lr" in job:  # a pilot: its validation score is all that counts
         changes |= dict(lr=job["lr"], evaluate=no_scores)

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from helpers import data, metrics
 from helpers.canvas import paint
@@ -71,12 +71,11 @@ class Canvas:
         self.browser.execute_cdp_cmd("Page.setDownloadBehavior", place)
         before = set(folder.iterdir())
         self.press("download")
-        for _ in range(100):
-            new = [f for f in set(folder.iterdir()) - before if f.suffix == ".png"]
-            if new:
-                return new[0]
-            time.sleep(0.05)
-        raise AssertionError("nothing was downloaded")
+
+        def arrived(_):
+            return [f for f in set(folder.iterdir()) - before if f.suffix == ".png"]
+
+        return WebDriverWait(self.browser, 60, 0.05).until(arrived)[0]
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class Demo:
         self.wait(lambda: "took" in self.part("status").text)
 
     def wait(self, condition):
-        WebDriverWait(self.browser, 10, 0.02).until(lambda _: condition())
+        WebDriverWait(self.browser, 60, 0.02).until(lambda _: condition())
 
     def pixels(self, name):
         """What a canvas shows: (3, H, W), 0..1."""
@@ -368,6 +368,13 @@ return [...things].filter(thing => !named(thing)).map(thing => thing.outerHTML)
   .concat(ids.filter((id, i) => ids.indexOf(id) !== i));
 """
 EDGE = {"edge": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]}
+
+
+def test_names_are_text_and_no_html():
+    name = 'a<b & "c"'
+    page = live_demos.side_by_side({name: made()}, sheets(), {name: 0.5}).data
+    assert 'aria-label="a&lt;b &amp; &quot;c&quot; has not answered yet"' in page
+    assert "<b>a&lt;b &amp; &quot;c&quot;</b>" in page and name not in page
 
 
 @pytest.mark.parametrize("kind", ["paint", "maps", "side_by_side", "window"])

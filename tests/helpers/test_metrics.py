@@ -107,6 +107,8 @@ def test_the_choice_of_pictures_moves_the_pooled_iou(monkeypatch):
         assert iou_by_pictures(found, masks) == pytest.approx(expected, abs=0.01)
     assert iou_by_pictures(found, masks) == iou_by_pictures(found, masks)
     assert iou_by_pictures(found, found) == 0
+    with pytest.raises(ValueError, match="0 pictures to draw from"):
+        iou_by_pictures(found[:0], masks[:0])
     more = found.repeat(16, 1, 1, 1), masks.repeat(16, 1, 1, 1)
     assert iou_by_pictures(*more) == pytest.approx(expected / 4, rel=0.25)
 
@@ -314,6 +316,8 @@ def test_mean_iou_takes_the_largest_logit_and_leaves_out_the_ignored():
         (torch.zeros(1, 4, 4), torch.zeros(1, 1, 4, 4), "keepdim=True"),
         (torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 3), "3 classes.*0 to 2"),
         (torch.full((1, 1, 4, 4), -1), torch.zeros(1, 1, 4, 4), "run from -1"),
+        (torch.full((1, 1, 4, 4), 5), torch.zeros(1, 1, 4, 4), "found labels run from"),
+        (torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 5), "true labels run from"),
     ],
 )
 def test_confusion_refuses_what_is_no_label_map(found, labels, message):

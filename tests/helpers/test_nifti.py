@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers.masks import Binary, Classes, Instances
-from helpers.nifti import Volumes, read_volume, voxel_mm3, write_answer
+from helpers.nifti import Volumes, read_volume, same_place, voxel_mm3, write_answer
 from tests.helpers.files import must_say, refusal
 
 AFFINE = np.diag([0.8, 0.8, 5, 1])
@@ -125,11 +125,37 @@ def test_a_voxel_is_measured_in_the_unit_of_its_header(unit, mm3):
     assert voxel_mm3(image) == pytest.approx(mm3)
 
 
+def with_spacing(path, values, spacing):
+    """A file whose header states another spacing (pixdim) than its affine."""
+    image = nibabel.Nifti1Image(values, AFFINE)
+    image.header.set_sform(AFFINE, code=1)
+    image.header["qform_code"] = 0
+    image.header["pixdim"][1:4] = spacing
+    path.write_bytes(image.header.binaryblock + bytes(4) + values.tobytes(order="F"))
+    return path
+
+
+def test_the_affine_says_how_large_a_voxel_is(tmp_path):
+    image = with_spacing(tmp_path / "a.nii", IMAGE, 1)
+    assert nibabel.load(image).header.get_zooms() == (1, 1, 1)
+    assert voxel_mm3(nibabel.load(image)) == pytest.approx(3.2)
+    moved = AFFINE.copy()
+    moved[0, 3] += 3
+    labels = save(tmp_path / "b.nii", LABELS, moved)
+    must_say(refusal(same_place, ValueError, image, labels), "begins at -7 x 12 x -30")
+
+
 def test_labels_near_whole_numbers_are_rounded_others_refused(tree):
     path = tree / "masks" / "case.1.nii.gz"
     save(path, LABELS * np.float32(0.999999))
     assert (volumes(tree)[0][1] == 1).sum() == 144
-    for values in (LABELS * np.float32(0.7), np.where(LABELS, np.nan, 0)):
+    for values in (
+        LABELS * np.float32(0.7),
+        LABELS / 255,  # all of them near to 0
+        LABELS / 65535,
+        LABELS + 0.005,
+        np.where(LABELS, np.nan, 0),
+    ):
         save(path, values.astype(np.float32))
         must_say(refusal(lambda: volumes(tree)[0]), path, "no whole numbers")
 
@@ -141,6 +167,13 @@ def test_a_last_axis_of_one_is_dropped_another_refused(tree):
     torch.testing.assert_close(volumes(tree)[0][0], expected)
     save(path, np.stack([IMAGE, IMAGE], axis=3))
     must_say(refusal(volumes, ValueError, tree), path, "(20, 18, 7, 2)", "three axes")
+
+
+@pytest.mark.parametrize("which", ["images", "masks"])
+def test_a_volume_without_a_voxel_is_refused(tree, which):
+    path = save(tree / which / "case.1.nii.gz", IMAGE[:, :0])
+    must_say(refusal(volumes, ValueError, tree), path, "of shape (20, 0, 7), no voxel")
+    must_say(refusal(read_volume, ValueError, path), path, "save it anew")
 
 
 @pytest.mark.parametrize(
@@ -179,10 +212,12 @@ def test_what_is_no_volume_is_named(tree):
 def test_a_download_that_stopped_is_named(tree, which):
     path = tree / which / "case.1.nii.gz"
     noise = np.random.default_rng(0).integers(0, 255, (20, 18, 7)).astype(np.uint8)
-    save(path, noise)  # not compressible: the header alone is left
-    path.write_bytes(path.read_bytes()[:1500])
-    data = volumes(tree)
-    must_say(refusal(lambda: data[0]), path, "cannot be read as NIfTI (EOFError")
+    for turn in (1, -1):  # -1: x runs to the left, and turning it reads the values
+        affine = AFFINE @ np.diag([turn, 1, 1, 1])
+        save(path, noise, affine)  # not compressible: the header alone is left
+        path.write_bytes(path.read_bytes()[:1500])
+        message = refusal(lambda: volumes(tree)[0])
+        must_say(message, path, "cannot be read as NIfTI (EOFError")
 
 
 def test_colours_and_complex_numbers_are_refused(tree):

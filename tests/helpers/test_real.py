@@ -153,6 +153,14 @@ def test_shares_leave_out_what_is_ignored(place):
     assert shares == pytest.approx([1 / 11] * 11)
 
 
+def test_a_block_of_drawn_pictures_within_another_leaves_the_outer_one_as_it_was():
+    with real.drawn(3):
+        with real.drawn(2):
+            assert len(real.load("hippocampus").test) == 2
+        assert len(real.load("hippocampus").test) == 3
+    assert real.DRAWN == {}
+
+
 # --- crops and whole pictures -----------------------------------------------------
 
 

@@ -63,6 +63,9 @@ def test_start_at_gives_the_share():
         training.start_at(layer, share)
         answer = layer(torch.rand(1, 3, 2, 2)).sigmoid().mean().item()
         assert answer == pytest.approx(share)
+    for share in (0, 1, -0.1, 1.2, float("nan")):
+        with pytest.raises(ValueError, match=f"share is {share}; .* between 0 and 1"):
+            training.start_at(layer, share)
 
 
 def test_batch_of():

@@ -284,6 +284,15 @@ def test_where_all_is_on_record_the_page_trains_what_it_opens(records, monkeypat
         assert [len(trial.runs[name]) for name in trained] == [1] * len(trained)
 
 
+def test_seeds_that_are_stated_are_trained_whatever_is_on_record(records, monkeypatch):
+    cores(monkeypatch, 1)
+    record(records, make(seeds=None).run(report=quiet))
+    for seeds in (trials.LIVE, list(trials.LIVE)):
+        trial = make(seeds=seeds)
+        trial.run(report=quiet)
+        assert [len(runs) for runs in trial.runs.values()] == [3, 3]
+
+
 def test_a_name_that_is_no_variant_is_refused():
     with pytest.raises(ValueError, match="toys/a has no variant 'fat', but: slow, fa"):
         make().run("fat")

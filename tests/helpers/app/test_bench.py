@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 
 from helpers import trials, verdicts
@@ -98,6 +99,31 @@ def test_the_grid_of_rates_goes_one_step_beyond_its_edge(house, monkeypatch):
     run(monkeypatch, "--rates")  # and not further
     assert len(house["done"]) == PILOTS + 2 * 2
     assert not list(trials.RECORDS.glob("0*.csv"))
+
+
+def test_a_second_bench_is_refused_while_one_runs(house, monkeypatch, capsys):
+    with FileLock(trials.RECORDS / ".bench.lock"):
+        assert run(monkeypatch) == 2
+        assert "another bench is running here" in capsys.readouterr().err
+        assert run(monkeypatch, "--check") == 1  # it writes nothing
+    assert not house["done"]
+    assert not run(monkeypatch)
+
+
+def test_lines_end_alike_on_every_system(house, monkeypatch):
+    monkeypatch.setattr("os.linesep", "\r\n")  # as on Windows
+    run(monkeypatch)
+    tables = list(trials.RECORDS.glob("*.csv"))
+    assert len(tables) == 5
+    for path in tables:
+        assert b"\r" not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("arguments, gpu", [((), False), (("--gpu",), True)])
+def test_every_job_is_told_whether_there_is_a_gpu(house, monkeypatch, arguments, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not run(monkeypatch, *arguments)
+    assert {job["gpu"] for job in house["done"]} == {gpu}
 
 
 @pytest.mark.parametrize("stop", [3, 45, 70])
@@ -272,8 +298,8 @@ def test_a_row_that_was_made_on_a_gpu_names_it_and_tells_no_seconds(toys, monkey
     """Here the engine finds no GPU: it computes the same on the processor."""
     job = dict(chapter="toys", trial="a", variant="A", steps=6, seed=100)
     here = record.train(job)
-    monkeypatch.setenv("BENCH_GPU", "1")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    job |= dict(gpu=True)
     there = record.train(job)
     assert there.pop("canary") == f"a card, torch {torch.__version__}"
     assert "seconds" not in there and there.items() <= here.items()

@@ -168,3 +168,26 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         part.write_text("tw")
         raise Interrupt
     assert file.read_text() == "one" and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", 248 * "a" + ".nii.gz"])
+def test_what_is_being_written_has_a_name_of_its_own(tmp_path, name):
+    """It ends as the file does, is no longer, and is no file of the reader's."""
+    file, own = tmp_path / name, tmp_path / "a.nii.gz.part"
+    own.write_text("own")
+    with whole(file) as part, whole(file) as other:
+        assert part.suffixes == file.suffixes and part != other
+        part.write_text("one")
+        other.write_text("two")
+    assert file.read_text() == "one" and own.read_text() == "own"
+    assert sorted(tmp_path.iterdir()) == sorted([file, own])
+
+
+def test_what_cannot_be_written_is_told_by_its_own_name(tmp_path):
+    file = tmp_path / "none" / "a.txt"
+    with pytest.raises(FileNotFoundError) as missing, whole(file) as part:
+        part.write_text("one")
+    assert missing.value.filename == str(file)
+    with pytest.raises(OSError) as folder, whole(tmp_path) as part:
+        part.write_text("one")
+    assert folder.value.filename == str(tmp_path)

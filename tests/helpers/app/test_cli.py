@@ -337,7 +337,7 @@ def test_a_full_disk_names_the_file_and_leaves_no_part(monkeypatch, capsys):
     monkeypatch.setattr(Path, "write_text", full)
     err = refused(capsys, with_(DRAWN, out="other"))
     assert "No space left on device: 'other/settings.json'" in err
-    assert not list(Path().rglob("*.part"))
+    assert not list(Path().rglob(".part-*"))
 
 
 def test_names_that_are_no_utf_8(capsys):
