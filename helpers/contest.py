@@ -8,21 +8,20 @@ or "long".
 import pandas
 from scipy import stats
 
-from helpers import figures, verdicts
+from helpers import budgets, figures, page, verdicts
 
-WORDS = ("holds", "does not hold here", "equal within 0.03", "undecided",
-         "not learned at this budget", "not recorded")  # fmt: skip
+RIVAL = "U-Net"  # of all others, on the map
 SURE = "holds", "does not hold here"
 
 
-def fields(compared, networks, probes, rival="U-Net"):
+def fields(compared, networks, probes):
     """The words of the whole map, a DataFrame: budget, probe, network, word, p."""
     rows = []
     for budget in ("short", "long"):
         for probe in probes:
             for network in networks:
-                found = compared(network, probe, budget, rival)
-                if found and network != rival:
+                found = compared(network, probe, budget, RIVAL)
+                if found and network != RIVAL:
                     row = dict(budget=budget, probe=probe, network=network)
                     rows.append(row | dict(word=found[0].word, p=found[0].p))
     return pandas.DataFrame(rows, columns=["budget", "probe", "network", "word", "p"])
@@ -37,8 +36,8 @@ def withdrawn(looks):
     return looks.word.isin(SURE) & (corrected > 0.05)
 
 
-def heat_map(compared, networks, probes, budget, rival="U-Net", doubted=()):
-    """Show the mean scores, coloured by the difference to a rival.
+def heat_map(compared, networks, probes, budget, doubted=()):
+    """Show the mean scores, coloured by the difference to the U-Net.
 
     Grey where that difference is not sure, or so small that it is none, or nothing was
     learned; with a dagger where (budget, probe, network) is `doubted`. Returns the
@@ -48,16 +47,16 @@ def heat_map(compared, networks, probes, budget, rival="U-Net", doubted=()):
     gains, signs = means.copy(), means.astype(object).fillna("")
     for probe in probes:
         for network in networks:
-            found = compared(network, probe, budget, rival)
+            found = compared(network, probe, budget, RIVAL)
             if found is None:
                 continue
             verdict, gain, mine, _ = found
             means.loc[probe, network] = mine.mean()
-            if verdict.word in SURE or network == rival:
+            if verdict.word in SURE or network == RIVAL:
                 gains.loc[probe, network] = gain.mean()
             if (budget, probe, network) in doubted:
                 signs.loc[probe, network] = "†"
-    return figures.heat_map(means, gains, f"difference to {rival}", signs)
+    return figures.heat_map(means, gains, f"difference to {RIVAL}", signs)
 
 
 def unbeaten(compared, networks, probe, budget):
@@ -76,17 +75,18 @@ def unbeaten(compared, networks, probe, budget):
     return good
 
 
-def tally(compared, networks, probes, budget, rival="U-Net"):
-    """Tell in a table how often each network gets which word against a rival."""
-    rows = []
+def tally(compared, networks, probes, budget):
+    """Tell in a table how often each network gets which word against the U-Net."""
+    kinds, rows = [*budgets.LOOKS, "not recorded"], []
     for network in networks:
-        counts = dict.fromkeys(WORDS, 0)
+        counts = dict.fromkeys(kinds, 0)
         for probe in probes:
-            found = compared(network, probe, budget, rival)
-            counts[found[0].word if found else "not recorded"] += 1
+            found = compared(network, probe, budget, RIVAL)
+            counts[page.kind_of(found[0].word) if found else "not recorded"] += 1
         rows.append((network, *counts.values()))
-    caption = f"Against the {rival}, {budget} trainings"
-    return figures.table(rows, ["network", *WORDS], caption)
+    kinds[kinds.index("equal within")] = "equal within the margin"
+    caption = f"Against the {RIVAL}, {budget} trainings"
+    return figures.table(rows, ["network", *kinds], caption)
 
 
 def at_home(compared, homes, rival):

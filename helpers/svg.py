@@ -160,8 +160,8 @@ def _text(x, y, words, points=11.5, weight=400, style="normal", anchor="middle")
     """Words at a place; `points` is the size of their letters."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{points}" '
-        f'font-weight="{weight}" font-style="{style}" fill="currentColor">{words}'
-        "</text>"
+        f'font-weight="{weight}" font-style="{style}" fill="currentColor">'
+        f"{html.escape(str(words))}</text>"
     )
 
 

@@ -9,6 +9,7 @@ import re
 import yaml
 
 from book._ext import store
+from helpers.app.files import write_text
 
 NOTEBOOKS = sorted((store.ROOT / "notebooks").glob("*.ipynb"))
 COPIES = [*NOTEBOOKS, store.ROOT / "CITATION.cff"]
@@ -34,4 +35,4 @@ def addressed(path):
 
 if __name__ == "__main__":
     for path in COPIES:
-        path.write_text(addressed(path), encoding="utf-8", newline="\n")
+        write_text(path, addressed(path))

@@ -21,7 +21,6 @@ BOOK = (
     "requirements-colab.txt", "book", "helpers", "notebooks", "tests", ".ci", ".github",
     ".gitignore", ".pre-commit-config.yaml",
 )  # fmt: skip
-LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 
 
 def exercises(notebook):
@@ -54,10 +53,8 @@ def write_book(out):
         for name in BOOK:
             top = store.ROOT / name
             for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-                inside = path.relative_to(store.ROOT)
-                if not path.is_file() or LEFT_OUT & set(inside.parts):
-                    continue
-                if path == top or not store.stray(path):
+                if path.is_file() and not store.stray(path.relative_to(top)):
+                    inside = path.relative_to(store.ROOT)
                     book.write(path, Path("unet-family-book", inside))
 
 
@@ -69,7 +66,8 @@ def write_all(app, exception):
     folder = Path(app.outdir) / FOLDER
     (folder / "exercises").mkdir(parents=True, exist_ok=True)
     for path in store.NOTEBOOKS:
-        nbformat.write(store.executed(path), folder / path.name)
+        if run := store.executed(path):  # none: the build has said what failed
+            nbformat.write(run, folder / path.name)
         source = nbformat.read(path, as_version=4)
         nbformat.write(exercises(source), folder / "exercises" / path.name)
     write_book(folder / "unet-family-book.zip")
@@ -106,6 +104,7 @@ def offer(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    """Connect to Sphinx: to the page of downloads, each chapter, the build's end."""
     app.connect("source-read", fill)
     app.connect("html-page-context", offer)
     app.connect("build-finished", write_all)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 
 from helpers import chapters, cost, data, drawing, embed, figures, live_demos, metrics
+from helpers.app.files import write_text
 
 FOLDER = Path(__file__).resolve().parents[1] / "drawn"
 
@@ -140,4 +141,4 @@ def numbered(text, name):
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8", newline="\n")
+        write_text(FOLDER / name, text)

@@ -40,5 +40,6 @@ def add_entries(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    """Connect to Sphinx, as it makes a page."""
     app.connect("html-page-context", add_entries)
     return {"parallel_read_safe": True}

@@ -23,14 +23,15 @@ from book._ext import store
 SITE = store.ROOT / "_build" / "html"
 HIDDEN = '<a class="the-pdf" href="../book.pdf" hidden'
 NAMES = "chromium", "chromium-browser", "google-chrome", "chrome"
+PATIENCE = 300  # seconds for one page
 
 
-def contents(site=SITE):
+def contents():
     """Return the pages of the table of contents, in order; stop if one is missing."""
-    pages = [site / f"{name}.html" for name in store.contents()]
+    pages = [SITE / f"{name}.html" for name in store.contents()]
     missing = [page.name for page in pages if not page.is_file()]
     if missing:
-        sys.exit(f"{site} has no {', '.join(missing)}: run `make book` first")
+        sys.exit(f"{SITE} has no {', '.join(missing)}: run `make book` first")
     return pages
 
 
@@ -51,7 +52,11 @@ def print_page(browser, page, file):
     command += ["--no-pdf-header-footer", "--generate-pdf-document-outline"]
     command += ["--virtual-time-budget=30000"]  # for pictures
     command += [f"--print-to-pdf={file}", f"{page.as_uri()}?answers"]
-    told = subprocess.run(command, capture_output=True, text=True)
+    how = dict(capture_output=True, text=True, timeout=PATIENCE)
+    try:
+        told = subprocess.run(command, **how)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"Chromium hung for {PATIENCE} s at {page.name}: run `make pdf` again")
     if not file.is_file():
         sys.exit(f"Chromium printed no {page.name}:\n{told.stderr}")
 

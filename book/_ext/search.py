@@ -87,6 +87,7 @@ def load(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    """Give Sphinx the language of the index, and connect to its search page."""
     app.add_search_language(English)
     app.connect("html-page-context", load)
     app.connect("build-finished", write_texts)

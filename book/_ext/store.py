@@ -47,8 +47,13 @@ NOTEBOOKS = listed()
 
 
 def stray(path):
-    """Whether a file is a system's or an editor's own, such as .DS_Store."""
-    return path.name.startswith(".") or path.name.endswith((".pyc", "~"))
+    """Whether a file, by its path in its folder, is no file of the book.
+
+    Such are a system's or an editor's own (.DS_Store), a lock, what Python compiled,
+    and what is being written: `.part-...` around a file, or `.part` at its end.
+    """
+    hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+    return hidden or path.name.endswith(("~", ".part"))
 
 
 def tagged(path, tags):
@@ -73,7 +78,8 @@ def claimed(path, chapter):
 
 def in_place():
     """Return the names of the real sets that a reader has brought."""
-    return sorted(p.name for p in (ROOT / "downloads" / "real").glob("[!.]*"))
+    real = ROOT / "downloads" / "real"
+    return sorted(p.name for p in real.glob("*") if not stray(p.relative_to(real)))
 
 
 def fingerprint(path, sets=None):
@@ -86,7 +92,8 @@ def fingerprint(path, sets=None):
     one that shows real pictures, on which of the real sets are in place: `sets`, where
     it is run in another folder.
     """
-    files = [p for p in (ROOT / "helpers").rglob("*") if not stray(p)]
+    helpers = ROOT / "helpers"
+    files = [p for p in helpers.rglob("*") if not stray(p.relative_to(helpers))]
     files += [*ROOT.glob("*.txt"), path.with_name("rates.csv")]
     text = path.read_text(encoding="utf-8")
     shown = []
@@ -144,7 +151,7 @@ def drop_pages():
 
 
 def store(path, notebook, **data):
-    """Store `notebook`, an executed copy of that at `path`, as its run.
+    """Store `notebook`, an executed copy of that at `path`, as its one run.
 
     `data` needs execution_seconds and the fingerprint taken before the run.
     """
@@ -152,6 +159,9 @@ def store(path, notebook, **data):
         cell.metadata.pop("execution", None)  # or the notebook would never match
     bundle = CacheBundleIn(notebook, str(path), data=data)
     cached = get_cache(FOLDER)
+    for item in cached.list_cache_records():  # those of other cells would stay for ever
+        if Path(item.uri).name == path.name:
+            cached.remove_cache(item.pk)
     cached.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
@@ -191,9 +201,17 @@ def unchanged(command):
     return status or bool(new)
 
 
+def main(asked):
+    """Do what the words of a command line ask for; return the exit status."""
+    if asked == ["run"]:
+        drop_pages()
+        return run(NOTEBOOKS)
+    if asked[:1] == ["unchanged"] and asked[1:]:
+        return unchanged(asked[1:])
+    told = f"{' '.join(asked)!r} is neither `run` nor `unchanged COMMAND`"
+    print(f"{told}: python -m book._ext.store run", file=sys.stderr)
+    return 2
+
+
 if __name__ == "__main__":
-    verb, *command = sys.argv[1:]
-    if verb == "unchanged":
-        sys.exit(unchanged(command))
-    drop_pages()
-    run(NOTEBOOKS)
+    sys.exit(main(sys.argv[1:]))

@@ -26,29 +26,24 @@ from helpers import page
 REAL, LINEAGE = "09_real_pictures", "08_lineage"
 PLAIN = "application/papermill.record/text/plain"
 ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
-KINDS = {  # how a word begins, as page.WORDS has it: under what it is counted
-    "holds": "hold",
-    "holds only when": "hold under a condition",
-    "appears by": "appear with longer training",
-    "gone by": "are gone with longer training",
-    "does not hold here": "do not hold here",
-    "equal within": "make no difference that matters",
-    "undecided": "are undecided",
-    "not learned at this budget": "were not learned at this budget",
-}
-CHINESE = {  # how a word begins: what it is in Taiwan
-    "holds": "成立",
-    "holds only when": "只在部分條件下成立",
-    "appears by": "訓練夠久才成立",
-    "gone by": "訓練夠久就消失",
-    "does not hold here": "在此不成立",
-    "equal within": "差異小到不重要",
-    "undecided": "尚無定論",
-    "not learned at this budget": "此訓練量下沒學會",
-}
 DAGGER = "†"  # of words that the correction for many comparisons would withdraw
-KINDS[DAGGER] = "sure words bear a †: for so many comparisons they would be withdrawn"
-CHINESE[DAGGER] = "標有 †：比較次數這麼多，校正後會撤回"
+KINDS = {  # how a word begins, as page.WORDS has it: how it is counted, and in Chinese
+    "holds": ("hold", "成立"),
+    "holds only when": ("hold under a condition", "只在部分條件下成立"),
+    "appears by": ("appear with longer training", "訓練夠久才成立"),
+    "gone by": ("are gone with longer training", "訓練夠久就消失"),
+    "does not hold here": ("do not hold here", "在此不成立"),
+    "equal within": ("make no difference that matters", "差異小到不重要"),
+    "undecided": ("are undecided", "尚無定論"),
+    "not learned at this budget": (
+        "were not learned at this budget", "此訓練量下沒學會",
+    ),
+    DAGGER: (
+        "sure words bear a †: for so many comparisons they would be withdrawn",
+        "標有 †：比較次數這麼多，校正後會撤回",
+    ),
+}  # fmt: skip
+ENGLISH, CHINESE = 0, 1  # places in them
 STEPS = re.compile(r"([\d,]+) steps")
 INTERVAL = re.compile(r"([+-][\d.]+) \(([+-][\d.]+) to ([+-][\d.]+)\)")
 NOT_YET = '<span class="soft" title="not recorded yet">–</span>'
@@ -174,7 +169,7 @@ def named(text, own):
 
 def chinese(box):
     """What a box says in Chinese: its word, and the numbers of one comparison."""
-    said = CHINESE[page.kind_of(word(box))] + box.get("data-dagger", "")
+    said = KINDS[page.kind_of(word(box))][CHINESE] + box.get("data-dagger", "")
     lines = box.find_all(class_="budget")
     if not lines:
         return said
@@ -192,7 +187,7 @@ ONE = {  # of a verdict: how it is told, and what stands there before it was run
 }
 
 
-def count(chapters, kinds=KINDS):
+def count(chapters, language=ENGLISH):
     """How many boxes there are of each kind: a list."""
     counts = Counter()
     for of in chapters.values():
@@ -200,9 +195,9 @@ def count(chapters, kinds=KINDS):
             counts[page.kind_of(word(box))] += 1
             counts[DAGGER] += "data-dagger" in box.attrs
     items = ""
-    for kind, what in kinds.items():
+    for kind, told in KINDS.items():
         if counts[kind]:
-            items += f"<li><strong>{counts[kind]}</strong> {what}</li>"
+            items += f"<li><strong>{counts[kind]}</strong> {told[language]}</li>"
     return f'<ul class="tally">{items}</ul>'
 
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import zipfile
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -37,6 +38,9 @@ def test_the_zip_holds_what_the_book_needs_and_nothing_made(tmp_path, monkeypatc
             (path / "__pycache__").mkdir(parents=True)
             (path / "__pycache__" / "x.pyc").write_text("made")
             (path / ".DS_Store").write_text("made")
+            (path / ".part-x").mkdir()
+            for rows in ("rows.csv.part", ".part-x/rows.csv", ".bench.lock"):
+                (path / rows).write_text("being written")
             (path / "own.py").write_text("own")
         else:
             path.write_text(name)
@@ -46,7 +50,21 @@ def test_the_zip_holds_what_the_book_needs_and_nothing_made(tmp_path, monkeypatc
     with zipfile.ZipFile(tmp_path / "book.zip") as book:
         names = book.namelist()
     assert len(names) == len(downloads.BOOK) and "unet-family-book/README.md" in names
-    assert not re.findall("pyc|_build|DS_Store", " ".join(names))
+    assert not re.findall("pyc|_build|DS_Store|part|lock", " ".join(names))
+
+
+def test_a_chapter_without_a_run_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "store")
+    monkeypatch.setattr(store, "NOTEBOOKS", store.NOTEBOOKS[:1])
+    monkeypatch.setattr(downloads, "BOOK", ("README.md",))
+    env = SimpleNamespace(found_docs=["book/downloads"])
+    kind = SimpleNamespace(format="html")
+    app = SimpleNamespace(env=env, builder=kind, outdir=tmp_path / "html")
+    downloads.write_all(app, None)
+    made = tmp_path / "html" / downloads.FOLDER
+    names = sorted(path.name for path in made.rglob("*.*"))
+    assert names == ["00_segmentation.ipynb", "unet-family-book.zip"]
+    assert (made / "exercises" / "00_segmentation.ipynb").is_file()
 
 
 def test_the_zip_names_all_that_is_tracked():

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
 from pypdf import PdfReader
 
-from book._ext import pages, pdf
+from book._ext import pages, pdf, store
+from helpers import figures
 from tests.conftest import chromedriver
 
 
@@ -138,8 +140,28 @@ def test_the_links_to_the_pdf_are_shown_once_it_is_there(tmp_path):
 
 
 def test_a_pdf_without_pages_or_chromium_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf, "SITE", tmp_path)
     with pytest.raises(SystemExit, match=r"has no intro\.html.*run `make book` first"):
-        pdf.contents(tmp_path)
+        pdf.contents()
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit, match="Chromium prints the PDF"):
         pdf.chromium()
+
+
+def test_a_chromium_that_hangs_is_told_of(tmp_path, monkeypatch):
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\nexec sleep 60\n")
+    browser.chmod(0o755)
+    monkeypatch.setattr(pdf, "PATIENCE", 0.2)
+    with pytest.raises(SystemExit, match=r"hung for 0\.2 s at one\.html: run `make"):
+        pdf.print_page(str(browser), tmp_path / "one.html", tmp_path / "one.pdf")
+
+
+def test_the_style_sheet_has_the_colours_of_the_figures():
+    rules = (store.ROOT / "book/_static/book.css").read_text(encoding="utf-8")
+    names = dict(base="baseline", fcn="FCN", unet="U-Net", vnet="V-Net")
+    names |= dict(resunet="ResUNet", inception="Inception-U-Net", u2net="U2-Net")
+    told = {}
+    for name, colour in re.findall(r"--net-(\w+): (#\w+);", rules):
+        told[names[name]] = colour.upper()
+    assert told == figures.COLOURS

@@ -31,6 +31,13 @@ NOT_LOADED = {"next", "prev", "search", "index", "author", "canonical", "license
 # chapter 10's frames, which hold reports.
 APART = {"exclude": [["svg"], ["pre"], ["iframe"]]}
 LOOK = {"resultTypes": ["violations"]}
+INDEX = "searchindex.js", "searchtools.js", "language_data.js"
+GONE = (  # what book/_ext/pages.py takes from every page, as far as its patterns fit
+    'script[src*="fontawesome.js"], script[type*="widget-state"], '
+    'summary[aria-label="Toggle hidden content"], [role="doc-biblioentry"], '
+    ".citation-list[role], .highlight :is(.n, .nn, .nx, .p, .pm, .w), "
+    'a[href*="zh_"][href$=".html"]:not([lang]), article img:not([loading])'
+)
 HIDDEN = {"aria-hidden": "true"}
 CODE_URL = re.compile(r"""['"]((?:https?:)?//[^'"\s]+)['"]""")
 CSS_URL = re.compile(r"""(?:url\(|@import)\s*['"]?([^'")\s;]+)""")
@@ -65,6 +72,25 @@ def test_unmarked_code_has_the_colours_that_its_marks_would_give():
         (text,) = re.findall(colour % "", rules)
         for kind in ("n", "nn", "nx", "p", "pm", "w"):
             assert re.findall(colour % rf"\.{kind} ", rules) == [text], (theme, kind)
+
+
+def test_no_page_holds_what_it_does_without(pages):
+    for path, page in pages.items():
+        left = page.select(GONE)
+        assert not left, f"{place(path)}: {str(left[0])[:200]}"
+        scripts = page.find_all("script", src=True)
+        names = {Path(urlsplit(script["src"]).path).name for script in scripts}
+        asked = set(INDEX) if path.name == "search.html" else set()
+        assert names & set(INDEX) == asked, place(path)
+        waited = page.select("head > script[src]:not([defer])")
+        assert len(waited) <= 1, f"{place(path)} waits for {waited}"  # for its options
+
+
+def test_the_theme_brings_no_signs_of_its_own():
+    static = SITE / "_static"
+    rules = (static / "styles/pydata-sphinx-theme.css").read_text(encoding="utf-8")
+    assert "@font-face" not in rules and r'content:"\f' not in rules
+    assert not [*static.rglob("fontawesome.js*"), *static.rglob("fa-*.woff2")]
 
 
 def loaded(page):
