@@ -97,7 +97,8 @@ def from_colours(path):
                 raise ValueError(f"{path} names {key} twice, again as {name}")
             mapping[key] = label
     if not 2 <= len(names) <= IGNORE:
-        rule = f"there are 2 to {IGNORE}, as the label {IGNORE} means: ignore"
+        rule = f"at least two are needed, and {IGNORE} is the most: label {IGNORE} "
+        rule += "means ignore"
         raise ValueError(f"{path} names {len(names)} classes: {rule}")
     how = masks.Mapping(mapping)  # or refuse values beside colours
     if isinstance(colours[0], tuple):
