@@ -134,7 +134,7 @@ def test_values_near_255_are_no_sign_to_ignore(capsys):
 def test_more_classes_than_labels_are_refused():
     lines = "\n".join(f"c{k} = {k}" for k in range(256))
     Path("k.toml").write_text(lines)
-    with pytest.raises(ValueError, match="names 256 classes: .* 255 is the most"):
+    with pytest.raises(ValueError, match=r"names 256 classes: .* 255 is the most"):
         sources.from_colours(Path("k.toml"))
 
 
