@@ -11,15 +11,19 @@ from helpers.pictures import TOPS, Pixels, Refused, finite
 
 def ways_out(values):
     """The readings to choose from, in words, with a cut that the values reach."""
-    half = 128 if values.max() <= 255 else 32768  # of 8 and of 16 bits
-    cut = f"Binary(cut={half}) for soft edges or JPEG (object from that value on, from "
-    cut += "1: all above 0)"
+    cut = f"Binary(cut={middle(values.max())})"
+    cut += " for soft edges or JPEG (object from that value on, from 1: all above 0)"
     if values.dtype.kind == "f":
         cut = f"{halfway(values)} (object from that value on)"
     return (
         f"{cut}, Classes(K) for class numbers, Mapping({{value or colour: class}}), or "
         "Instances() for a number for each object"
     )
+
+
+def middle(top):
+    """Half of the range of whole numbers up to `top`: 128 of 8 bits, 32768 of 16."""
+    return 128 if top <= 255 else 1 << (int(top).bit_length() - 1)
 
 
 def halfway(values):

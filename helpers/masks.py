@@ -27,6 +27,7 @@ from helpers.levels import (
     counts,
     exact,
     grey_of,
+    middle,
     numbers,
     opaque_colours,
     told,
@@ -35,6 +36,8 @@ from helpers.levels import (
 )
 from helpers.metrics import IGNORE
 from helpers.pictures import Refused, decode, finite, palette_of
+
+FEW = 8  # values below the middle: more are a soft edge, not a few classes
 
 
 @dataclass
@@ -71,13 +74,14 @@ class Binary:
         finite(path, levels)
         if self.cut is not None:
             top = levels.max()
-            whole = levels.dtype.kind in "iu"
-            if whole and (self.cut < 1 < top or 1 < self.cut < top / 256):
-                half = 128 if top <= 255 else 32768
+            low = self.cut < 1 < top or 1 < self.cut < top / 256
+            faint = levels[(levels >= self.cut) & (levels < top / 2)]
+            if levels.dtype.kind in "iu" and low and len(np.unique(faint)) > FEW:
                 raise Refused(
-                    f"{path} holds whole numbers up to {top}, and the cut is at "
-                    f"{self.cut}, where nearly all is object: state Binary(cut={half}) "
-                    "for soft edges, or Binary(cut=1) for all above 0, in all files"
+                    f"{path} holds whole numbers up to {top}, and the cut at "
+                    f"{self.cut} is at the foot of its soft edges: state "
+                    f"Binary(cut={middle(top)}), or Binary(cut=1) for all above 0, in "
+                    "all files"
                 )
             if 0 < top < self.cut:
                 raise Refused(

@@ -21,8 +21,9 @@ from helpers.pictures import finite
 
 ENDINGS = (".nii.gz", ".nii")
 SAME = 1e-3  # mm: affines that differ by less are the same
-NEAR = 1e-3  # a label that is so near to a whole number is it
+NEAR = 0.01  # a label that is so near to a whole number is it
 NONE = 1e-5  # but 0, background, only what is nearer still
+ALIKE = 0.1  # of its size, by which a voxel of another scan may differ
 
 
 class Volumes(Dataset):
@@ -207,6 +208,16 @@ def voxel_mm3(image):
     """
     unit = dict(meter=1e3, micron=1e-3).get(image.header.get_xyzt_units()[0], 1)
     return float(abs(np.linalg.det(image.affine[:3, :3]))) * unit**3
+
+
+def spacing(path):
+    """The sizes of a file's voxels along right, front and up, as its network sees it.
+
+    Numbers in the unit of the header (none: mm), with four digits.
+    """
+    affine = load(path).affine
+    order = np.argsort(orientations.io_orientation(affine)[:, 0])
+    return [float(f"{size:.4g}") for size in voxel_sizes(affine)[order]]
 
 
 def in_mm(numbers):

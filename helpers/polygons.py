@@ -88,7 +88,7 @@ def own_mask(stem, source, taken):
 
 def one_spelling(stem):
     """What a name is on every disk: small letters, accents as one sign each."""
-    return unicodedata.normalize("NFC", stem).casefold()
+    return unicodedata.normalize("NFC", stem).lower()
 
 
 def labelme(path, names):

@@ -24,13 +24,10 @@ def export(run, out, licence):
     Raises FileNotFoundError or ValueError for a folder that is none, for a card that
     was filled in, and for a network that ONNX cannot hold.
     """
-    if not run.is_dir():
-        raise ValueError(f"{run} is not a folder: name that of a training")
+    one_training(run)
     out = out or run
     if not out.is_dir():
         raise ValueError(f"{out} is not a folder: make it first")
-    if (run / "folds.json").exists():
-        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
     net, about = models.load_model(run / "model.pt")
     scores, others = known(run)
     channels = 1 if about["volumes"] else 3
@@ -54,11 +51,20 @@ def export_page(run, page, licence):
     file that is there, and for a model that no page can run.
     """
     sheet.new_page(page)
+    one_training(run)
     net, about = models.load_model(run / "model.pt")
     told = card.description(run, about, *known(run), licence)
     write_text(page, web.text(net, about, told, run.resolve().name))
     size = page.stat().st_size / 1e6
     say(f"{page}: {size:.2f} MB; it opens in a browser, without server and internet")
+
+
+def one_training(run):
+    """ValueError for what is no folder, and for one of several folds."""
+    if not run.is_dir():
+        raise ValueError(f"{run} is not a folder: name that of a training")
+    if (run / "folds.json").exists():
+        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
 
 
 def signed(text):

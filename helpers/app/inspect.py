@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nibabel.affines import voxel_sizes
 from torch.nn import functional as F
 
 from helpers import folders, levels, masks, nifti
@@ -110,7 +109,7 @@ def looks_at(image, mask, how, args, volumes):
         nifti.same_place(image, mask)
         volume = nifti.load(image)
         kind = volume.get_data_dtype().name
-        look |= dict(spacing=nifti.in_mm(voxel_sizes(volume.affine)))
+        look |= dict(spacing=nifti.spacing(image))
         return [look | described(*both(look, how, args), kind)]
     pages, found = same_header(image, mask, args.stacks), []
     for page in range(pages):
@@ -183,8 +182,12 @@ def tally(looks, key, most=3):
 def oddities(good, counts, how):
     """What would be read without a word, and yet be wrong: lines."""
     odd, flat, swapped = [], [], []
-    if len(Counter(look.get("spacing") for look in good)) > 1:
-        odd.append(f"voxels of several sizes: {tally(good, 'spacing')}; resample them")
+    if good and "spacing" in good[0]:
+        sizes = np.array([look["spacing"] for look in good])
+        least, most = sizes.min(0), sizes.max(0)
+        if (most > (1 + nifti.ALIKE) * least).any():
+            both = f"{nifti.in_mm(least)} to {nifti.in_mm(most)}"
+            odd.append(f"voxels of several sizes, {both}: resample them to one")
     share = counts[:, 1] / np.maximum(counts.sum(1), 1)
     usual = np.median(share)
     for look, own in zip(good, share):
@@ -328,7 +331,8 @@ def write_sheet(args, how, facts, odd, good, refused):
     """What was said, and cards of pictures with their masks laid over them."""
     parts = [sheet.items(facts)]
     if odd:
-        parts += [sheet.heading("What is odd"), sheet.items(odd, "odd")]
+        told = list(map(one_line, odd))
+        parts += [sheet.heading("What is odd"), sheet.items(told, "odd")]
     else:
         parts.append(sheet.paragraph("Nothing odd was found."))
     parts.append(sheet.heading("Pictures with their masks"))

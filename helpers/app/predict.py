@@ -7,7 +7,6 @@ numbers for several classes. Volumes become NIfTI with their own axes and affine
 import sys
 
 import numpy as np
-from nibabel.affines import voxel_sizes
 from PIL import Image
 
 from helpers import chapters, nifti
@@ -21,7 +20,6 @@ from helpers.pictures import ENDINGS, page_count, read_image
 
 MOST = 99  # refusals that are told
 LITTLE = 0.1  # of the range that a picture uses
-SAME = 0.1  # of a voxel's size, by which it may differ
 
 
 def predict(model, image, out):
@@ -103,9 +101,9 @@ def one(net, about, image, out, page=None):
 
 def other_spacing(image, about):
     """A remark on a volume whose voxels have a size that no training volume had."""
-    known, own = about.get("spacing") or [], voxel_sizes(nifti.load(image).affine)
+    known, own = about.get("spacing") or [], nifti.spacing(image)
     for sizes in known:
-        if np.allclose(sorted(own), sorted(sizes), rtol=SAME):  # in any axis order
+        if np.allclose(own, sizes, rtol=nifti.ALIKE):
             return ""
     if not known:
         return ""

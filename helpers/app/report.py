@@ -113,7 +113,7 @@ def never_seen(about, data):
     if not absent:
         return ""
     told = f"No validation mask shows {', '.join(absent)}"
-    return f"{told}: score and threshold say nothing." if len(shares[0]) < 3 else told
+    return f"{told}{': score and threshold say nothing' * (len(shares[0]) < 3)}."
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nibabel.affines import voxel_sizes
 from torch.utils.data import Subset
 
 from helpers import metrics, nifti, training
@@ -23,7 +22,8 @@ from helpers.app.segment import plan
 from helpers.app.settings import VALIDATION, finished, kept, settle
 from helpers.app.windows import Crops, Kept, Windows, shares, survey
 from helpers.metrics import IGNORE
-from helpers.pairs import listing
+from helpers.pairs import files, listing
+from helpers.pictures import ENDINGS
 
 LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
 OF_CLASSES = dict(cross_entropy=training.cross_entropy, ce_dice=training.ce_dice)
@@ -57,7 +57,7 @@ def train(args):
             f"--folds {args.folds} validates on one part of {args.folds} after the "
             "other: leave out --validation"
         )
-    other = args.out.is_dir() and any(args.out.iterdir())
+    other = args.out.is_dir() and any(args.out.glob("[!.]*"))  # .DS_Store is nothing
     if args.out.is_file() or (other and not (args.out / "fold1").exists()):
         raise ValueError(f"{args.out} holds something else: name a new --out")
     for fold in range(args.folds):
@@ -120,21 +120,39 @@ def one(args, how, out, fold=None):
 
 def spacing_of(source):
     """The sizes of the voxels of a training's volumes, in mm: a list of lists."""
-    found = set()
+    found = []
     for path in source.files:
-        found.add(tuple(voxel_sizes(nifti.load(path).affine).round(3).tolist()))
-    return sorted(map(list, found))
+        if (sizes := nifti.spacing(path)) not in found:
+            found.append(sizes)
+    return found
 
 
 def tell_newer(args, out):
-    """A note where pictures or masks were changed after the model was made."""
+    """A note where what the model was trained on is no longer the same."""
     made, newer = (out / "model.pt").stat().st_mtime, 0
-    for folder in (args.images, args.masks):
-        for path in listing(folder) if folder else []:
-            newer += path.stat().st_mtime > made
+    for path in read_files(args):
+        newer += path.stat().st_mtime > made
     if newer:
-        what = f"{many(newer, 'file')} of --images and --masks changed after that"
+        what = f"{many(newer, 'file')} that it reads changed after that"
         say(f"note: {what}: name a new --out to train on these", sys.stderr)
+    known = read_json(out / "scores.json", "data")["data"]["names"]
+    if args.images and args.images.is_dir() and not args.stacks:
+        now = files(args.images, ENDINGS + nifti.ENDINGS)
+        if len(now) != len(known):
+            what = f"it was trained on {len(known)} pictures, there are {len(now)}"
+            say(f"note: {what}: name a new --out to train on these", sys.stderr)
+
+
+def read_files(args):
+    """The files that a training reads and that are there: pictures, masks, tables."""
+    found = []
+    for folder in (args.images, args.masks):
+        inside = listing(folder) if folder and folder.is_dir() else []
+        for path in inside:
+            if path.name.lower().endswith(ENDINGS + nifti.ENDINGS):
+                found.append(path)
+    found += [Path(table) for table in (args.colours, args.group) if table]
+    return [path for path in found if path.is_file()]  # a group may be a pattern
 
 
 def loss_for(name, count):

@@ -68,8 +68,8 @@ def test_what_is_trained_resized_is_used_resized_whatever_size_the_files_have():
 
 
 @pytest.mark.parametrize("cut, top, answer", [
-    (128, 65535, "--cut 32768 for soft edges"),
-    (0.5, 255, "--cut 128 for soft edges"),
+    (128, 65535, "--cut 32768, or --cut 1"),
+    (0.5, 255, "--cut 128, or --cut 1"),
 ])  # fmt: skip
 def test_a_cut_near_nothing_is_refused(capsys, cut, top, answer):
     write_photos(4, 16, 16)
@@ -81,7 +81,7 @@ def test_a_cut_near_nothing_is_refused(capsys, cut, top, answer):
         tifffile.imwrite(f"masks/{k}.tif", soft)
     assert run(f"inspect {BOTH} --cut {cut}") == 1
     assert answer in capsys.readouterr().out
-    half = answer.split()[1]
+    half = answer.split()[1].strip(",")
     assert run(f"inspect {BOTH} --cut {half}") == run(f"inspect {BOTH} --cut 1") == 0
     assert run(f"inspect {BOTH}") == 1
     assert f"take --cut {half}" in capsys.readouterr().out
@@ -111,7 +111,42 @@ def test_a_training_that_is_done_says_when_its_pictures_changed_since(capsys):
     late = Path("a/model.pt").stat().st_mtime + 9
     os.utime("masks/1_mask.png", (late, late))
     assert run(TRAIN) == 0
-    assert "note: 1 file of --images and --masks changed" in capsys.readouterr().err
+    assert "note: 1 file that it reads changed after that" in capsys.readouterr().err
+
+
+def test_a_training_that_is_done_needs_its_pictures_no_more(capsys):
+    write_photos(6, 16, 16)
+    assert run(TRAIN) == 0
+    Path("photos/1.png").unlink()
+    Path("masks/Thumbs.db").write_text("x")
+    assert run(TRAIN) == 0
+    said = capsys.readouterr().err
+    assert "trained on 6 pictures, there are 5" in said and "changed" not in said
+    Path("photos").rename("gone")
+    assert run(TRAIN) == 0
+
+
+def test_a_low_cut_may_be_meant(capsys):
+    write_photos(4, 16, 16)
+    assert run(f"inspect {BOTH} --cut 0.5") == 0  # 0 and 255, nothing between
+    faint = np.random.default_rng(0).integers(80, 120, (16, 16)).astype(np.uint16)
+    faint[4:8] = 60000
+    for k in range(4):
+        Path(f"masks/{k}_mask.png").unlink()
+        tifffile.imwrite(f"masks/{k}.tif", faint)
+    assert run(f"inspect {BOTH} --cut 200") == 0
+    assert "object: 25.00%" in capsys.readouterr().out
+
+
+def test_12_bits_in_16_are_cut_at_their_own_middle(capsys):
+    write_photos(4, 16, 16)
+    soft = np.linspace(0, 4095, 256).astype(np.uint16).reshape(16, 16)
+    for k in range(4):
+        Path(f"masks/{k}_mask.png").unlink()
+        tifffile.imwrite(f"masks/{k}.tif", soft)
+    assert run(f"inspect {BOTH}") == 1
+    assert "take --cut 2048" in capsys.readouterr().out
+    assert run(f"inspect {BOTH} --cut 2048") == 0
 
 
 def test_a_training_that_is_damaged_says_what_to_delete(capsys):
@@ -155,7 +190,19 @@ def test_volumes_of_several_voxel_sizes_are_odd(capsys):
         values = np.asarray(image.dataobj)
         nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1.0])), name)
     assert run("inspect --images scans --masks labels --instances") == 1
-    assert "odd: voxels of several sizes" in capsys.readouterr().out
+    assert "odd: voxels of several sizes, 0.8 x 0.8 x 3" in capsys.readouterr().out
+
+
+def test_voxels_are_compared_as_the_network_sees_them(capsys):
+    write_volumes(2)
+    path = sorted(Path("scans").iterdir())[0]
+    for name in (path, Path("labels", path.name)):
+        image = nibabel.load(name)
+        values = np.asarray(image.dataobj).transpose(2, 0, 1)  # the same, lying
+        affine = image.affine[:, [2, 0, 1, 3]]
+        nibabel.save(nibabel.Nifti1Image(values, affine), name)
+    run("inspect --images scans --masks labels --instances")
+    assert "several sizes" not in capsys.readouterr().out
 
 
 def test_a_volume_of_other_voxels_than_the_trainings_is_told(capsys):
@@ -214,3 +261,4 @@ def test_folds_are_named_by_export_too(capsys):
     assert "a holds folds: name one, such as a/fold1" in refused(capsys, "export a")
     told = "gone is not a folder: name that of a training"
     assert told in refused(capsys, "export gone")
+    assert told in refused(capsys, "export gone --page p.html")
