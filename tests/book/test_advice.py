@@ -45,6 +45,7 @@ SAID = [  # a page, and a piece of it that a test below holds against the record
     ("notebooks/01_fcn.ipynb", "has 0.55 with 80 mosaics and 0.59 with 8"),
     ("notebooks/02_unet.ipynb", "it is 0.96 against 0.78 at that level"),
     ("notebooks/02_unet.ipynb", "(11 % against 7 %)"),
+    ("notebooks/02_unet.ipynb", "with thirty images (0.69 against 0.57)"),
     ("notebooks/02_unet.ipynb", "some 60 % after 1,000 steps"),
     ("notebooks/03_vnet.ipynb", "cross the line within the first 4 to 8 %"),
     ("notebooks/04_resunet.ipynb", "the loss is 0.12 with shortcuts and 0.14 without"),
@@ -344,7 +345,19 @@ def test_what_02_says_of_few_images_is_on_record():
     plain = mean.xs("as they are", level="augmentation")
     assert (flips[140] - plain[140]).abs().max() < 0.03  # nothing pays yet
     assert (bent[140] - plain[140]).abs().max() < 0.03
-    assert abs(flips[1000][30] - plain[1000][100]) < 0.03
+    assert [round(way[1000][30], 2) for way in (flips, bent, plain)] == [
+        0.69,
+        0.64,
+        0.57,
+    ]
+    assert round(plain[1000][100] - flips[1000][30], 2) == 0.06
+    first = iou[iou.index.get_level_values("seed") < 105].groupby(
+        level=["steps", "images", "augmentation"]
+    )
+    assert (
+        abs(first.mean()[1000, 30, "flips"] - first.mean()[1000, 100, "as they are"])
+        < 0.03
+    )
     assert abs(flips[1000][100] - plain[1000][300]) < 0.01
     assert (flips[1000][[30, 100, 300]] > bent[1000][[30, 100, 300]] + 0.02).all()
     assert plain[1000][300] - bent[1000][300] > 0.01
