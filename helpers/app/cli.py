@@ -36,11 +36,12 @@ class Once(TyperCommand):
 
     def parse_args(self, context, args):
         """Look at the line, then parse it."""
-        several = {"--set"}
-        given = [part.partition("=")[0] for part in args if part.startswith("--")]
-        for name in given:
-            if given.count(name) > 1 and name not in several:
-                raise typer.BadParameter(f"{name} is named twice: name it once")
+        given = [part.partition("=")[0] for part in args]
+        for parameter in self.params:
+            for name in parameter.opts:
+                once = not getattr(parameter, "multiple", False)
+                if name.startswith("--") and once and given.count(name) > 1:
+                    raise typer.BadParameter(f"{name} is named twice: name it once")
         return super().parse_args(context, args)
 
 

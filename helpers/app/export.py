@@ -12,6 +12,7 @@ from helpers.app import card, models, sheet, web
 from helpers.app.files import read_json, short_sum, whole, write_text
 from helpers.app.lines import say
 from helpers.app.measure import SCORES
+from helpers.app.report import one_training
 from helpers.training import main_map
 
 TOLERANCE = 1e-3  # of a logit; float32, sums in another order
@@ -24,6 +25,8 @@ def export(run, out, licence):
     Raises FileNotFoundError or ValueError for a folder that is none, for a card that
     was filled in, and for a network that ONNX cannot hold.
     """
+    if not run.is_dir():
+        raise ValueError(f"{run} is not a folder: name that of a training")
     one_training(run)
     out = out or run
     if not out.is_dir():
@@ -57,14 +60,6 @@ def export_page(run, page, licence):
     write_text(page, web.text(net, about, told, run.resolve().name))
     size = page.stat().st_size / 1e6
     say(f"{page}: {size:.2f} MB; it opens in a browser, without server and internet")
-
-
-def one_training(run):
-    """ValueError for what is no folder, and for one of several folds."""
-    if not run.is_dir():
-        raise ValueError(f"{run} is not a folder: name that of a training")
-    if (run / "folds.json").exists():
-        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
 
 
 def signed(text):

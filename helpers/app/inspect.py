@@ -198,10 +198,10 @@ def oddities(good, counts, how):
     if flat:
         odd.append(f"of one colour all over: {some(flat)}")
     empty, full = share < SELDOM, share > 1 - SELDOM
-    if how.count == 1 and empty.any() and full.any() and (empty | full).all():
+    both = empty.any() and full.any() and (empty | full).all()
+    if how.count == 1 and both and not swapped:
         what = f"{full.sum()} of {len(good)} masks are nearly all object, the others"
-        if not swapped:
-            odd.append(f"{what} nearly none: are some inverted?")
+        odd.append(f"{what} nearly none: are some inverted?")
     if swapped:
         what = f"nearly all is object where the median is {usual:.0%}, is it inverted"
         odd.append(f"{what}? {some(swapped)}")

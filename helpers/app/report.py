@@ -74,10 +74,7 @@ def opened(run):
 
     Raises ValueError where it is none, or not done, or where a file is damaged.
     """
-    if (run / "folds.json").exists():
-        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
-    if not (run / "model.pt").exists():
-        raise ValueError(f"{run} holds no model.pt: name the folder of a training")
+    one_training(run)
     net, about = models.load_model(run / "model.pt")
     history = read_json(run / "history.json", *HISTORY)
     scores = read_json(run / "scores.json", "data", *SCORES)
@@ -97,6 +94,14 @@ def opened(run):
         net=net, about=about, history=history, scores=scores, args=args, how=how,
         fold=None if fold is None else fold - 1, lead=lead, kind=score,
     )  # fmt: skip
+
+
+def one_training(run):
+    """ValueError for a folder that holds folds, or no training."""
+    if (run / "folds.json").exists():
+        raise ValueError(f"{run} holds folds: name one, such as {run / 'fold1'}")
+    if not (run / "model.pt").exists():
+        raise ValueError(f"{run} holds no model.pt: name the folder of a training")
 
 
 def never_seen(about, data):

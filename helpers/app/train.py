@@ -22,7 +22,7 @@ from helpers.app.segment import plan
 from helpers.app.settings import VALIDATION, finished, kept, settle
 from helpers.app.windows import Crops, Kept, Windows, shares, survey
 from helpers.metrics import IGNORE
-from helpers.pairs import files, listing
+from helpers.pairs import listing
 from helpers.pictures import ENDINGS
 
 LOSSES = dict(bce=training.bce, bce_dice=training.bce_dice)
@@ -135,24 +135,29 @@ def tell_newer(args, out):
     if newer:
         what = f"{many(newer, 'file')} that it reads changed after that"
         say(f"note: {what}: name a new --out to train on these", sys.stderr)
-    known = read_json(out / "scores.json", "data")["data"]["names"]
-    if args.images and args.images.is_dir() and not args.stacks:
-        now = files(args.images, ENDINGS + nifti.ENDINGS)
-        if len(now) != len(known):
-            what = f"it was trained on {len(known)} pictures, there are {len(now)}"
-            say(f"note: {what}: name a new --out to train on these", sys.stderr)
+    then = len(read_json(out / "scores.json", "data")["data"]["names"])
+    now = len(files_in(args.images))
+    if now and now != then and not args.stacks:  # whose pages are pictures
+        what = f"it was trained on {then} pictures, there are {now}"
+        say(f"note: {what}: name a new --out to train on these", sys.stderr)
 
 
 def read_files(args):
     """The files that a training reads and that are there: pictures, masks, tables."""
+    found = files_in(args.images) + files_in(args.masks)
+    for table in (args.colours, args.group):
+        if table and Path(table).is_file():  # a group may be a pattern
+            found.append(Path(table))
+    return found
+
+
+def files_in(folder):
+    """The pictures or volumes in a folder; none where there is no folder."""
     found = []
-    for folder in (args.images, args.masks):
-        inside = listing(folder) if folder and folder.is_dir() else []
-        for path in inside:
-            if path.name.lower().endswith(ENDINGS + nifti.ENDINGS):
-                found.append(path)
-    found += [Path(table) for table in (args.colours, args.group) if table]
-    return [path for path in found if path.is_file()]  # a group may be a pattern
+    for path in listing(folder) if folder and folder.is_dir() else []:
+        if path.name.lower().endswith(ENDINGS + nifti.ENDINGS) and path.is_file():
+            found.append(path)
+    return found
 
 
 def loss_for(name, count):

@@ -124,6 +124,8 @@ def test_a_training_that_is_done_needs_its_pictures_no_more(capsys):
     assert "trained on 6 pictures, there are 5" in said and "changed" not in said
     Path("photos").rename("gone")
     assert run(TRAIN) == 0
+    Path("photos").mkdir()
+    assert run(TRAIN) == 0
 
 
 def test_a_low_cut_may_be_meant(capsys):
@@ -182,26 +184,30 @@ def test_half_of_the_masks_inverted(capsys):
     assert "4 of 8 masks are nearly all object" in capsys.readouterr().out
 
 
-def test_volumes_of_several_voxel_sizes_are_odd(capsys):
+def rewritten(change):
+    """Two volumes with labels, the first of them as `change(image)` makes it."""
     write_volumes(2)
     path = sorted(Path("scans").iterdir())[0]
     for name in (path, Path("labels", path.name)):
-        image = nibabel.load(name)
-        values = np.asarray(image.dataobj)
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1.0])), name)
-    assert run("inspect --images scans --masks labels --instances") == 1
+        values, affine = change(nibabel.load(name))
+        nibabel.save(nibabel.Nifti1Image(values, affine), name)
+    return run("inspect --images scans --masks labels --instances")
+
+
+def test_volumes_of_several_voxel_sizes_are_odd(capsys):
+    def thinner(image):
+        return np.asarray(image.dataobj), np.diag([1, 2, 3, 1.0])
+
+    assert rewritten(thinner) == 1
     assert "odd: voxels of several sizes, 0.8 x 0.8 x 3" in capsys.readouterr().out
 
 
 def test_voxels_are_compared_as_the_network_sees_them(capsys):
-    write_volumes(2)
-    path = sorted(Path("scans").iterdir())[0]
-    for name in (path, Path("labels", path.name)):
-        image = nibabel.load(name)
-        values = np.asarray(image.dataobj).transpose(2, 0, 1)  # the same, lying
-        affine = image.affine[:, [2, 0, 1, 3]]
-        nibabel.save(nibabel.Nifti1Image(values, affine), name)
-    run("inspect --images scans --masks labels --instances")
+    def lying(image):  # the same, in another order of axes
+        values = np.asarray(image.dataobj).transpose(2, 0, 1)
+        return values, image.affine[:, [2, 0, 1, 3]]
+
+    rewritten(lying)
     assert "several sizes" not in capsys.readouterr().out
 
 
@@ -259,6 +265,6 @@ def test_folds_are_named_by_export_too(capsys):
     Path("a").mkdir()
     Path("a/folds.json").write_text("{}")
     assert "a holds folds: name one, such as a/fold1" in refused(capsys, "export a")
+    assert "a holds folds" in refused(capsys, "export a --page p.html")
     told = "gone is not a folder: name that of a training"
     assert told in refused(capsys, "export gone")
-    assert told in refused(capsys, "export gone --page p.html")

@@ -480,7 +480,10 @@ def test_the_weights_of_the_books_networks(there, name, most):
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("export gone --page m.html", "gone is not a folder: name that of a training"),
+        (
+            "export gone --page m.html",
+            "gone holds no model.pt: name the folder of a training",
+        ),
         ("export run --page m.htm", "m.htm is no .html"),
         ("export run --page gone/m.html", "gone is not a folder: make it first"),
         ("export run --page run.html", "run.html is there already: name another"),
