@@ -1,7 +1,7 @@
 """A canvas to paint a mask on: in a notebook and on the printed page alike.
 
-`paint(image, mask)` is one HTML output. A few lines of script do the painting and the
-scoring (canvas.js), so it needs no kernel, no widget library and no internet. The
+`paint(image, mask)` is one HTML output. A few lines of script do the painting (brush.js)
+and the scoring (canvas.js), so it needs no kernel, no widget library and no internet. The
 scores are those of `helpers.metrics`: IoU, Dice, and boundary F1 within 2 px (here 1,
 where no mask has an outline).
 """
@@ -40,7 +40,7 @@ def paint(image, mask=None, name="picture") -> HTML:
         f'<div class="demo canvas" id="{key}" data-lm-suppress-shortcuts="true">'
         f"<style>{embed.read('canvas.css')}</style>{embed.json_script(data)}"
         f"{_sheet(picture, width, height)}{_tools(mask is not None)}"
-        f"<script>{embed.read('mask_scores.js')}</script>"
+        f"<script>{embed.read('mask_scores.js')}{embed.read('brush.js')}</script>"
         f"{embed.script('canvas.js', key)}</div>"
     )
 

@@ -13,12 +13,11 @@ async function liveBoard(root, data, changed) {
   "use strict";
   const [W, H] = data.size, N = W * H, C = data.channels;
   const part = name => root.querySelector(`[data-part="${name}"]`);
-  const canvas = part("board"), outline = part("brush"), width = part("width");
+  const canvas = part("board"), width = part("width");
   const context = canvas.getContext("2d"), kinds = root.querySelectorAll("[data-brush]");
   let clean, added, mask;  // what a network sees is clean + added
   let older = [];  // pairs of added and mask, for undo
-  let before = null, cover = null, last = null;  // of the stroke
-  let x = W / 2, y = H / 2;  // of the brush
+  let before, cover;  // of the stroke
 
   // The channels of a picture, one after the other, 0..1. Of another size, it is scaled
   // until it covers the sheet; what is too long is cut on both sides. One channel is grey.
@@ -45,7 +44,7 @@ async function liveBoard(root, data, changed) {
   function begun(...sheet) {
     [clean, added, mask] = sheet;
     older = [];
-    lift();
+    brush.lift();
     show();
     changed();
   }
@@ -79,98 +78,52 @@ async function liveBoard(root, data, changed) {
     point();
   }
   function point() {  // the brush's outline, and what a network sees from there
-    const boxes = [[outline, width.value], [part("sight"), data.sight]];
-    for (const [box, side] of boxes) {
-      if (!box) continue;
-      box.style.left = 100 * x / W + "%";
-      box.style.top = 100 * y / H + "%";
-      box.style.width = 100 * side / W + "%";
-      box.style.height = 100 * side / H + "%";
-    }
+    brush.outline(part("brush"), width.value);
+    if (part("sight")) brush.outline(part("sight"), data.sight);
     part("px").textContent = width.value + " px";
   }
 
   // --- strokes ---------------------------------------------------------------------
 
-  const brush = () => data.brushes[[...kinds].findIndex(kind => kind.checked)];
   function begin() {
     before = [added, mask];
     cover = new Float32Array(N);
-    last = [x, y];
     older.push(before);
     if (older.length > 50) older.shift();
-    stroke();
   }
-  function lift() { before = last = null; }
 
-  // From where the stroke was last to where the brush is. A pixel is covered as in
-  // helpers/data.py, and belongs to the defect where more than half of it is.
-  function stroke() {
-    const {add, marks} = brush(), [u0, v0] = last, du = x - u0, dv = y - v0;
-    const length = du * du + dv * dv, r = Number(width.value) / 2;
+  // A pixel is covered as in helpers/data.py, and belongs to the defect where more than
+  // half of it is.
+  function stroke(distance) {
+    const kind = [...kinds].findIndex(choice => choice.checked);
+    const {add, marks} = data.brushes[kind], r = Number(width.value) / 2;
     added = added.slice();
     mask = mask.slice();
     for (let i = 0; i < N; i++) {
-      const a = i % W + .5 - u0, b = Math.floor(i / W) + .5 - v0;
-      const t = length ? Math.min(1, Math.max(0, (a * du + b * dv) / length)) : 0;
-      const share = r + .5 - Math.hypot(a - t * du, b - t * dv);
+      const share = r + .5 - distance(i % W, Math.floor(i / W));
       cover[i] = Math.max(cover[i], Math.min(1, share));
       if (!cover[i]) continue;
       for (let j = i; j < C * N; j += N)
         added[j] = before[0][j] * (1 - cover[i]) + add * cover[i];
       if (cover[i] > .5) mask[i] = marks;
     }
-    last = [x, y];
     show();
     changed();
   }
   function undo() {
     if (!older.length) return;
     [added, mask] = older.pop();
-    lift();
+    brush.lift();
     show();
     changed();
   }
 
-  // --- finger, mouse and keys ------------------------------------------------------
-
-  function move(event) {
-    if (!event.isPrimary) return;
-    const box = canvas.getBoundingClientRect();
-    x = (event.clientX - box.left) * W / box.width;
-    y = (event.clientY - box.top) * H / box.height;
-    if (last) stroke();
-    else point();
+  function shortcut(key, control) {
+    if (key !== "z" || !control) return false;
+    undo();
+    return true;
   }
-  canvas.addEventListener("pointerdown", event => {
-    if (!event.isPrimary || event.button) return;
-    canvas.setPointerCapture(event.pointerId);
-    lift();
-    move(event);
-    begin();
-  });
-  canvas.addEventListener("pointermove", move);
-  for (const name of ["pointerup", "pointercancel", "blur"])
-    canvas.addEventListener(name, lift);
-
-  const steps = {ArrowLeft: [-1, 0], ArrowRight: [1, 0],
-                 ArrowUp: [0, -1], ArrowDown: [0, 1]};
-  canvas.addEventListener("keydown", event => {
-    const {key, shiftKey, repeat} = event, step = steps[key];
-    const command = event.ctrlKey || event.metaKey;
-    if (step) {
-      const far = shiftKey ? 5 : 1;
-      x = Math.min(W - .5, Math.max(.5, Math.floor(x) + .5 + far * step[0]));
-      y = Math.min(H - .5, Math.max(.5, Math.floor(y) + .5 + far * step[1]));
-      if (last) stroke();
-      else point();
-    } else if (key === " ") {
-      if (!repeat) begin();
-    } else if (key === "z" && command) undo();
-    else return;
-    event.preventDefault();
-  });
-  canvas.addEventListener("keyup", event => { if (event.key === " ") lift(); });
+  const brush = paintBrush(canvas, [W, H], {begin, stroke, moved: point, shortcut});
 
   function slid(map) {  // of channels of N pixels
     return map.map((_, i) => map[i % W ? i - 1 : i + W - 1]);

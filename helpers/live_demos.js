@@ -1,5 +1,6 @@
 // The demos of live_demos.py in which networks run: livePaint, liveMaps, liveSides. Each
-// is given the element of its demo. They need live.js, live_board.js, mask_scores.js.
+// is given the element of its demo. They need live.js, live_board.js, brush.js and
+// mask_scores.js.
 
 // What a demo is made of: its parts, its data, and the function that asks for an answer.
 // `work(board)` runs the networks; it is never called before the reader touches the demo,

@@ -10,7 +10,13 @@ from IPython.display import HTML
 
 from helpers import embed, figures, live, trace
 
-SCRIPTS = "mask_scores.js", "live_board.js", "live_demos.js", "live_window.js"
+SCRIPTS = (
+    "mask_scores.js",
+    "brush.js",
+    "live_board.js",
+    "live_demos.js",
+    "live_window.js",
+)
 KEYS = (
     "Keys: arrows move the brush (Shift: 5 px), space paints, held it paints a line, "
     "Ctrl + Z takes back."
