@@ -1,9 +1,9 @@
 """A canvas to paint a mask on: in a notebook and on the printed page alike.
 
-`paint(image, mask)` is one HTML output. A few lines of script do the painting (brush.js)
-and the scoring (canvas.js), so it needs no kernel, no widget library and no internet. The
-scores are those of `helpers.metrics`: IoU, Dice, and boundary F1 within 2 px (here 1,
-where no mask has an outline).
+`paint(image, mask)` is one HTML output. A few lines of script do the painting
+(brush.js, canvas.js) and the scoring (mask_scores.js), so it needs no kernel, no widget
+library and no internet. The scores are those of `helpers.metrics`: IoU, Dice, and
+boundary F1 within 2 px (here 1, where no mask has an outline).
 """
 
 import html

@@ -94,7 +94,7 @@ def at_home(compared, homes, rival):
 
     After long trainings where they are on record, else after short ones. `homes` maps a
     network to its probe. Returns a dict from condition to word, as
-    `verdicts.only_when` takes it, and the numbers in one line.
+    `verdicts.joined` takes it, and the numbers in one line.
     """
     words, numbers = {}, []
     for name, probe in homes.items():

@@ -16,7 +16,7 @@ from IPython.display import HTML, Markdown, display
 
 WORDS = {  # how a verdict begins, its sign, its class in book.css
     "holds": ("✓", "holds"),
-    "holds only when": ("◐", "when"),
+    "holds when": ("◐", "when"),
     "appears by": ("↗", "holds"),
     "gone by": ("↘", "fails"),
     "equal within": ("≈", "none"),
@@ -47,7 +47,7 @@ def glue(name, value, show=False):
 def verdict(slug, claim, word, numbers, lines=(), **facts):
     """Show a trial's outcome, and keep it as `verdict_<slug>` for the ledger of claims.
 
-    `word` is one of WORDS, or begins with one ("holds only when ..."). `numbers` is a
+    `word` is one of WORDS, or begins with one ("holds when ..."). `numbers` is a
     sentence of plain text with the figures that decide. `lines` are those of a trial at
     each budget: see `budget_lines`. `facts` are told below, each under its name, such
     as source="U-Net, section 1". Raises ValueError for another word.

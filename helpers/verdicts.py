@@ -54,12 +54,17 @@ def interval(values, share=0.95, error=groups.NONE):
 def standard_error(values, error=groups.NONE):
     """The groups.Error of the mean of some values; `error` is as in `interval`.
 
-    Of ten values, and where some of the ten are not there yet, the first five tell the
-    spread. They decided that there are ten, and an interval of all ten would miss more
-    often than it says (Stein 1945). Two errors are added as Welch and Satterthwaite do.
+    Of ten values, and where some of the ten are not there yet, the first five decided
+    by their spread that there are more. An interval of all would miss more often than
+    it says, so the degrees of freedom are those of five, and no smaller spread than
+    theirs counts (Stein 1945). A larger one does: five may hold no failed run.
+    Two errors are added as Welch and Satterthwaite do.
     """
-    tell = values[:FIRST] if len(values) <= 2 * FIRST else values
-    square, freedom = np.var(tell, ddof=1) / len(values), len(tell) - 1
+    square, freedom = np.var(values, ddof=1), len(values) - 1
+    if FIRST < len(values) <= 2 * FIRST:
+        square = max(square, np.var(values[:FIRST], ddof=1))
+        freedom = FIRST - 1
+    square /= len(values)
     other = error.size**2
     if other:
         parts = square**2 / freedom + other**2 / error.freedom
@@ -116,12 +121,13 @@ def over_time(judgements, gains, error=groups.NONE):
     return f"undecided at {last:,} steps" if word == "undecided" else word
 
 
-def only_when(words):
+def joined(words):
     """One verdict from those of several conditions, a dict from condition to word.
 
-    "holds" where all hold, "holds only when ..." with the conditions that do where
-    some hold (what they begin with is said once). Where none does: the one word of
-    all, "does not hold here" where each is that, gone or equal, else "undecided".
+    "holds" where all hold, "holds when ..." with the conditions that do where some hold
+    (what they begin with is said once): under the others it is not shown, which may be
+    undecided. Where none does: the one word of all, "does not hold here" where each is
+    that, gone or equal, else "undecided".
     """
     held = []
     for condition, word in words.items():
@@ -134,7 +140,7 @@ def only_when(words):
         shared = shared.rpartition(" ")[0]
         for place in range(1, len(held)):
             held[place] = held[place].removeprefix(shared).strip()
-        return f"holds only when {' or '.join(held)}"
+        return f"holds when {' or '.join(held)}"
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     sure = "does not hold", "equal", "gone"
@@ -269,7 +275,13 @@ def judged(part, results):
 
 
 def pair(better, worse):
-    """What `compare` returns, of scores that are paired by seed: four things."""
+    """What `compare` returns, of scores of the same seeds: four things.
+
+    Both are Series by seed, in one order; ValueError where their seeds differ.
+    """
+    if not better.index.equals(worse.index):
+        seeds = f"{list(better.index)} and {list(worse.index)}"
+        raise ValueError(f"seeds {seeds} are no pairs: give the same, in one order")
     return judge(better, worse), better - worse, better, worse
 
 
@@ -372,7 +384,7 @@ def decide(slug, *of, more=""):
             if when:
                 row["label"] = f"{when}, {row['label']}"
             lines.append(row)
-    word = only_when(words) if len(words) > 1 else word
+    word = joined(words) if len(words) > 1 else word
     noted = trials.origin(claim["chapter"]).get("claims", {})
     if noted.get(slug, fixed(slug)) != fixed(slug):
         more = f"The claim was changed after its first runs. {more}"

@@ -54,7 +54,7 @@ SAID = [  # a page, and a piece of it that a test below holds against the record
     ("notebooks/08_lineage.ipynb", "ResUNet is far ahead of the U-Net"),
     ("notebooks/08_lineage.ipynb", "at 4,000 three to five seeds of each"),
     ("notebooks/08_lineage.ipynb", "all five after FCN reach 0.98"),
-    ("notebooks/10_your_data.ipynb", "says *brick or grass*"),
+    ("notebooks/10_your_data.ipynb", "with all ten it says *brick*"),
     ("book/changes.md", "ahead of the control by 0.33"),
 ]
 
@@ -380,6 +380,8 @@ def test_what_10_says_of_the_price_of_a_texture_is_on_record():
         prices[name] = both.loc["all textures"] - both.loc[f"without {name}"]
     of_five = {name: verdicts.judge(prices[name][:5]).word for name in prices}
     assert of_five == dict(brick="holds", gravel="holds", grass="undecided")
+    of_ten = {name: verdicts.judge(prices[name]).word for name in prices}
+    assert of_ten == dict(brick="holds", gravel="undecided", grass="undecided")
     assert prices["gravel"].mean() < 0.03 and prices["grass"].mean() < 0.03
     assert (prices["brick"] > 0.15).all() and prices["brick"].mean() > 0.2
 
@@ -432,7 +434,8 @@ def test_what_04_says_of_deep_nets_is_on_record():
     loss |= dict(lower=True, margin=0.01)
     assert verdicts.compare(loss, crossing, 120)[0].word == "undecided"
     verdict, gain, summed, chained = verdicts.compare(loss, crossing, 1000)
-    assert verdict.word == "holds" and (gain > 0).sum() == 8 and len(gain) == 10
+    assert verdict.word == "undecided"
+    assert (gain > 0).sum() == 8 and len(gain) == 10
     assert round(summed.mean(), 2) == 0.06 and round(chained.mean(), 2) == 0.09
     means = crossing.loss.groupby(level=["steps", "blocks", "variant"]).mean().round(2)
     assert (

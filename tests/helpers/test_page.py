@@ -22,7 +22,7 @@ CELLS = dict(
     "from IPython.display import HTML\n"
     "from helpers import page",
     verdict="page.verdict('skips', 'a < b & \"c\"', 'holds', '0.70 ± 0.01 > 0.60')",
-    when="page.verdict('when', 'claim', 'holds only when <x> is large', 'numbers')",
+    when="page.verdict('when', 'claim', 'holds when <x> is large', 'numbers')",
     none="page.verdict('none', 'claim', 'equal within 0.03', 'numbers')",
     fails="page.verdict('fails', 'claim', 'does not hold here', 'numbers')",
     hidden="page.glue('hidden', 0.5)",
@@ -82,7 +82,7 @@ def test_a_verdict_is_escaped_and_whole(outputs):
     assert "0.70 ± 0.01 &gt; 0.60" in text
     assert 'id="verdict_skips"' in text and 'aria-label="Verdict: holds"' in text
     other = outputs["when"][0].data["text/html"]
-    assert "holds only when &lt;x&gt; is large" in other and "<x>" not in other
+    assert "holds when &lt;x&gt; is large" in other and "<x>" not in other
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_intervals_of_all_budgets_share_an_axis(monkeypatch):
 
 @pytest.mark.parametrize("word", ["", "true", "Holds", "it holds"])
 def test_a_verdict_of_another_word_is_refused(word):
-    with pytest.raises(ValueError, match=f"'{word}' is no verdict.*holds, holds only"):
+    with pytest.raises(ValueError, match=f"'{word}' is no verdict.*holds, holds when"):
         page.verdict("slug", "claim", word, "numbers")
 
 
