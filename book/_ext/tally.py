@@ -29,7 +29,7 @@ ASKED = re.compile(r"<!-- verdicts: (\w+) ?(\w*) -->")
 DAGGER = "†"  # of words that the correction for many comparisons would withdraw
 KINDS = {  # how a word begins, as page.WORDS has it: how it is counted, and in Chinese
     "holds": ("hold", "成立"),
-    "holds when": ("hold under a condition", "只在部分條件下成立"),
+    "holds when": ("hold under a condition", "在部分條件下成立"),
     "appears by": ("appear with longer training", "訓練夠久才成立"),
     "gone by": ("are gone with longer training", "訓練夠久就消失"),
     "does not hold here": ("do not hold here", "在此不成立"),

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from scipy import ndimage
+from scipy import ndimage, stats
 from torch import nn
 
-from helpers import chapters, cost, live_demos, probes, trials, verdicts
+from helpers import chapters, cost, groups, live_demos, probes, trials, verdicts
 from helpers.app import bench
 from helpers.app.record import trials_of
 from tests.verdicts import recorded
@@ -54,6 +54,7 @@ SAID = [  # a page, and a piece of it that a test below holds against the record
     ("notebooks/08_lineage.ipynb", "ResUNet is far ahead of the U-Net"),
     ("notebooks/08_lineage.ipynb", "at 4,000 three to five seeds of each"),
     ("notebooks/08_lineage.ipynb", "all five after FCN reach 0.98"),
+    ("notebooks/09_real_pictures.ipynb", "in six to nine cases of ten"),
     ("notebooks/10_your_data.ipynb", "with all ten it says *brick*"),
     ("book/changes.md", "ahead of the control by 0.33"),
 ]
@@ -384,6 +385,52 @@ def test_what_10_says_of_the_price_of_a_texture_is_on_record():
     assert of_ten == dict(brick="holds", gravel="undecided", grass="undecided")
     assert prices["gravel"].mean() < 0.03 and prices["grass"].mean() < 0.03
     assert (prices["brick"] > 0.15).all() and prices["brick"].mean() > 0.2
+
+
+def real_part(slug, pictures):
+    """A part of a claim on real pictures: its word, and the counts of both arms."""
+    claim, trial = verdicts.claims()[slug], trials_of("09_real_pictures")
+    (part,) = [p for p in verdicts.parts(claim) if p["when"].endswith(pictures)]
+    table = trial[part["trial"]].recorded()
+    steps = table.index.unique("steps").max()
+    seeds, counts = verdicts.gains(part, table, steps)[0].index, []
+    for arm in (part["better"], part["worse"]):
+        counts.append(verdicts.counts_of(arm, "iou", table, steps, seeds))
+    return verdicts.judged(part, table)[0], counts
+
+
+def held(counts, draws=200):
+    """How often an interval holds the gain of the groups that were drawn from."""
+    rng, n = np.random.default_rng(0), counts[0].shape[1]
+    truth = groups.score(counts[0]).mean() - groups.score(counts[1]).mean()
+    hits = 0
+    for _ in range(draws):
+        drawn = rng.integers(n, size=n)
+        better, worse = counts[0][:, drawn], counts[1][:, drawn]
+        gain = groups.score(better).mean() - groups.score(worse).mean()
+        size, freedom = groups.error(better, worse)
+        hits += abs(gain - truth) < stats.t.ppf(0.975, freedom) * size
+    return hits / draws
+
+
+def test_what_09_says_of_the_width_of_its_intervals():
+    for slug in ("real_learning", "real_unet_fcn", "real_norm"):
+        word, counts = real_part(slug, "are nuclei")
+        assert 0.6 < held(counts) < 0.9
+        assert not word.startswith(("holds", "does not hold"))
+        for others in ("are heads", "are solar cells"):
+            assert held(real_part(slug, others)[1]) > 0.89
+
+
+def test_no_sure_word_rests_on_nuclei():
+    for slug, claim in verdicts.claims().items():
+        if claim["chapter"] != "09_real_pictures":
+            continue
+        for part in verdicts.parts(claim):
+            if "nuclei" in part["trial"] or "nuclei" in part.get("when", ""):
+                trial = trials_of(claim["chapter"])[part["trial"]]
+                word, _ = verdicts.judged(part, trial.recorded())
+                assert not word.startswith(("holds", "does not hold", "equal")), slug
 
 
 def test_what_09_says_of_nuclei_in_another_light_is_on_record():
