@@ -390,7 +390,7 @@ def false_words(told, draws=2000):
 
 
 def test_failed_runs_bring_no_false_words(monkeypatch):
-    """The 22 % of chapter 08 and of our own errors, and what is left of them."""
+    """The 22 % that chapter 08 and our own errors tell, and what is left of them."""
     assert false_words(lambda gain: judge(gain).word) < 0.005
 
     def of_five(values, error=None):
