@@ -53,7 +53,7 @@ SAID = [  # a page, and a piece of it that a test below holds against the record
     ("notebooks/03_vnet.ipynb", "0.33 behind after 120 steps and 0.05 after 1,000"),
     ("notebooks/03_vnet.ipynb", "two runs of the ten that start there still mark"),
     ("notebooks/03_vnet.ipynb", "it is 0.38 behind, then 0.36"),
-    ("notebooks/03_vnet.ipynb", "cross the line within the first 4 to 8 %"),
+    ("notebooks/03_vnet.ipynb", "cross the line within the first 3 to 8 %"),
     ("notebooks/04_resunet.ipynb", "the loss is 0.12 with shortcuts and 0.14 without"),
     ("notebooks/04_resunet.ipynb", "two stay behind, at 0.12 and 0.33"),
     ("notebooks/08_lineage.ipynb", "find them with every seed (IoU 0.94 and 0.92)"),
@@ -222,7 +222,7 @@ def test_what_01_02_and_03_say_of_long_trainings_is_on_record():
     means = volumes.groupby(level="variant").mean().round(2)
     assert (means["V-Net"], means["V-Net, no batch norm"]) == (0.94, 0.90)
     sums = trials_of("03_vnet")["residual"].recorded().xs(1000, level="steps")
-    assert 0.035 < sums.until_line.min() and sums.until_line.max() < 0.08
+    assert 0.025 < sums.until_line.min() and sums.until_line.max() < 0.08
 
 
 def test_what_08_says_of_4000_steps_of_touching_and_of_itself_is_on_record():
@@ -345,7 +345,7 @@ def test_what_03_says_of_losses_over_time_is_on_record():
     three = mean.iou_at_half.xs("3 spots", level="spots").unstack("variant")
     behind = (three["Dice"] - three["weighted BCE"]).round(2)
     assert behind.to_dict() == {120: 0.38, 1000: 0.36}
-    cut = losses.iou_at_half.xs((1000, "1 spot", "BCE"))
+    cut = losses.sort_index().iou_at_half.xs((1000, "1 spot", "BCE"))
     assert (cut == 0).sum() == 2 and len(cut) == 10
 
 
