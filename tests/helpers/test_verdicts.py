@@ -420,6 +420,12 @@ def test_a_small_margin_is_told_with_more_digits():
     assert told["label"] == "x" and told["margin"] == 0.001
 
 
+def test_scores_of_other_seeds_are_no_pairs():
+    better, worse = pandas.Series([0.1, 0.2], [100, 101]), pandas.Series([0.3, 0.1])
+    with pytest.raises(ValueError, match=r"\[100, 101\] and \[0, 1\] are no pairs"):
+        verdicts.pair(better, worse)
+
+
 def test_what_is_learned_by_is_a_part_of_what_is_fixed(monkeypatch):
     claim = dict(trial="t", better="a", worse="b", score="looks")
     found = []
