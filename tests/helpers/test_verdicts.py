@@ -379,26 +379,26 @@ def test_from_six_to_ten_seeds_the_larger_spread_counts(n):
         assert error.size == pytest.approx(np.std(tell, ddof=1) / n**0.5)
 
 
-def false_words(told, draws=2000):
-    """How often `told` is sure of ten pairs of equal arms, of which some runs fail."""
+def false_words(draws=2000):
+    """How often `judge` is sure of ten pairs of equal arms, of which some runs fail."""
     rng, arms = np.random.default_rng(0), []
     for _ in range(2):
         scores = rng.normal(0, 0.02 / 2**0.5, (draws, 10))
         scores[rng.random(scores.shape) < 0.05] -= 0.5
         arms.append(scores)
-    return np.mean([told(gain) in ("holds", FAILS) for gain in arms[0] - arms[1]])
+    return np.mean([judge(gain).word in ("holds", FAILS) for gain in arms[0] - arms[1]])
 
 
 def test_failed_runs_bring_no_false_words(monkeypatch):
     """The 22 % that chapter 08 and our own errors tell, and what is left of them."""
-    assert false_words(lambda gain: judge(gain).word) < 0.005
+    assert false_words() < 0.005
 
     def of_five(values, error=None):
         size = np.std(values[:5], ddof=1) / len(values) ** 0.5
         return groups.Error(float(size), 4)
 
     monkeypatch.setattr(verdicts, "standard_error", of_five)
-    assert 0.2 < false_words(lambda gain: judge(gain).word) < 0.24
+    assert 0.2 < false_words() < 0.24
 
 
 def test_gains_are_in_the_order_of_the_seeds():
